@@ -1,0 +1,1 @@
+//! Request-for-quotation contract.

@@ -1,0 +1,1 @@
+//! The contract SDK: what a contract author sees.

@@ -1,0 +1,1 @@
+//! Shipment tracking contract.

@@ -1,0 +1,1 @@
+//! Channel configuration: genesis blocks, reading, updates.

@@ -1,0 +1,2 @@
+//! The one binary: runs every role, administers every part.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Connections: TLS settings, gRPC servers and channels, HTTPS servers and clients.

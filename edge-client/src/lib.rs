@@ -1,0 +1,1 @@
+//! The edge gateway: persistent buffer, uplink, REST interface for devices.

@@ -1,0 +1,1 @@
+//! Block files, world state, history, indexes.

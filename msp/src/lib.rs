@@ -1,0 +1,1 @@
+//! Identities: keys, certificates, signing and verifying, membership, policies.

@@ -1,0 +1,1 @@
+//! The ordering service: Broadcast, Raft, block cutting, Deliver, channel participation.

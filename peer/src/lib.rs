@@ -1,0 +1,1 @@
+//! The peer: gateway, endorser, chaincode runtime, validation and commit, events.

@@ -1,0 +1,2 @@
+//! Benchmarks of whole networks.
+fn main() {}

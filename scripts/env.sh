@@ -1,0 +1,14 @@
+# Build environment, sourced by the other scripts and by anyone who builds by hand:  . scripts/env.sh
+#
+# Compiled dependencies live outside the clone, so that a second clone (or CI) does not build RocksDB again.
+selvedge_cache="${XDG_CACHE_HOME:-$HOME/.cache}/selvedge"
+if mkdir -p "$selvedge_cache" 2>/dev/null && [ -w "$selvedge_cache" ]; then
+    export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$selvedge_cache/target}"
+    export CCACHE_DIR="${CCACHE_DIR:-$selvedge_cache/ccache}"
+else
+    export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+fi
+if command -v ccache >/dev/null 2>&1; then
+    export CC="${CC:-ccache gcc}" CXX="${CXX:-ccache g++}"
+fi
+[ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"

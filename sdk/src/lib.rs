@@ -1,0 +1,1 @@
+//! The client: enrol, propose, submit, evaluate, listen.
