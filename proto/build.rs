@@ -24,7 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(&files, ["."])?;
     tonic_prost_build::configure()
         .bytes(".")
-        .build_transport(true)
+        // Without the `connect` helpers, whose name clashes with the rpc protos.Chaincode/Connect; `comm` makes channels.
+        .build_transport(false)
         .include_file("messages.rs")
         .compile_fds(descriptors)?;
     Ok(())

@@ -89,9 +89,15 @@ pub fn block_data_hash<T: AsRef<[u8]>>(data: &[T]) -> Bytes {
 /// A block over `data` with all hashes set and five empty metadata slots.
 pub fn new_block(number: u64, previous_hash: Bytes, data: Vec<Bytes>) -> common::Block {
     common::Block {
-        header: Some(common::BlockHeader { number, previous_hash, data_hash: block_data_hash(&data) }),
+        header: Some(common::BlockHeader {
+            number,
+            previous_hash,
+            data_hash: block_data_hash(&data),
+        }),
         data: Some(common::BlockData { data }),
-        metadata: Some(common::BlockMetadata { metadata: vec![Bytes::new(); METADATA_SLOTS] }),
+        metadata: Some(common::BlockMetadata {
+            metadata: vec![Bytes::new(); METADATA_SLOTS],
+        }),
     }
 }
 
@@ -101,7 +107,10 @@ pub fn put_metadata(block: &mut common::Block, slot: common::BlockMetadataIndex,
     if metadata.len() < METADATA_SLOTS {
         metadata.resize(METADATA_SLOTS, Bytes::new());
     }
-    if let Some(place) = usize::try_from(slot as i32).ok().and_then(|i| metadata.get_mut(i)) {
+    if let Some(place) = usize::try_from(slot as i32)
+        .ok()
+        .and_then(|i| metadata.get_mut(i))
+    {
         *place = value;
     }
 }
@@ -113,7 +122,11 @@ pub fn put_metadata(block: &mut common::Block, slot: common::BlockMetadataIndex,
 /// The block has no header or no such slot, or the slot does not decode.
 pub fn block_last_config_index(block: &common::Block) -> Result<u64, BlockError> {
     let number = block.header.as_ref().ok_or(BlockError::NoHeader)?.number;
-    let slot = block.metadata.as_ref().and_then(|m| m.metadata.first()).ok_or(BlockError::NoMetadata(number))?;
+    let slot = block
+        .metadata
+        .as_ref()
+        .and_then(|m| m.metadata.first())
+        .ok_or(BlockError::NoMetadata(number))?;
     let decode = |source| BlockError::Decode { number, source };
     let metadata = common::Metadata::decode(slot.clone()).map_err(decode)?;
     let orderer = common::OrdererBlockMetadata::decode(metadata.value).map_err(decode)?;
@@ -135,17 +148,35 @@ mod tests {
     /// Vectors from a real ledger (spec 02 §16).
     #[test]
     fn hashes_of_a_real_ledger() {
-        let h0 = header(0, "", "2aaa2d6e91d8b6ca889004b975328e114f9169c30fe437284385095cd5584104");
+        let h0 = header(
+            0,
+            "",
+            "2aaa2d6e91d8b6ca889004b975328e114f9169c30fe437284385095cd5584104",
+        );
         assert_eq!(
             hex::encode(block_header_bytes(&h0)),
             "3027020100040004202aaa2d6e91d8b6ca889004b975328e114f9169c30fe437284385095cd5584104"
         );
         let hash0 = hex::encode(block_hash(&h0));
-        assert_eq!(hash0, "c4a1491ab9a62e9125b3cbab3a782ea1f56e24c608620d85bb940585d059a2a1");
-        let h1 = header(1, &hash0, "f38eb85e2157d17b41a4220a356ec22111851951df646ab1b30c3c8ad1627575");
+        assert_eq!(
+            hash0,
+            "c4a1491ab9a62e9125b3cbab3a782ea1f56e24c608620d85bb940585d059a2a1"
+        );
+        let h1 = header(
+            1,
+            &hash0,
+            "f38eb85e2157d17b41a4220a356ec22111851951df646ab1b30c3c8ad1627575",
+        );
         let hash1 = hex::encode(block_hash(&h1));
-        assert_eq!(hash1, "e785e7c8a054685b73763ab79750bd7e4ffe4fe377992f96a3618e19ea6b29d9");
-        let h2 = header(2, &hash1, "dbb0455f14f0c504e3554487a2fd107d7ca4f9a144fd587b32df8021c7263c22");
+        assert_eq!(
+            hash1,
+            "e785e7c8a054685b73763ab79750bd7e4ffe4fe377992f96a3618e19ea6b29d9"
+        );
+        let h2 = header(
+            2,
+            &hash1,
+            "dbb0455f14f0c504e3554487a2fd107d7ca4f9a144fd587b32df8021c7263c22",
+        );
         assert_eq!(
             hex::encode(block_hash(&h2)),
             "0fe6b0856a5e8d74cea299466591035af24aafe455de11c2ef350d944b6c463e"
@@ -169,13 +200,20 @@ mod tests {
             previous_hash: vec![7; 300].into(),
             data_hash: Bytes::new(),
         });
-        assert_eq!(hex::encode(&bytes[..11]), "30820135020101048201 2c".replace(' ', ""));
+        assert_eq!(
+            hex::encode(&bytes[..11]),
+            "30820135020101048201 2c".replace(' ', "")
+        );
     }
 
     #[test]
     fn metadata_slots_are_filled_up_to_five() {
         let mut block = common::Block::default();
-        put_metadata(&mut block, common::BlockMetadataIndex::TransactionsFilter, Bytes::from_static(&[0]));
+        put_metadata(
+            &mut block,
+            common::BlockMetadataIndex::TransactionsFilter,
+            Bytes::from_static(&[0]),
+        );
         let slots = block.metadata.unwrap().metadata;
         assert_eq!(slots.len(), METADATA_SLOTS);
         assert_eq!(slots[2].as_ref(), [0]);

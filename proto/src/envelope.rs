@@ -23,7 +23,10 @@ pub enum EnvelopeError {
 }
 
 fn decode<M: Message + Default>(part: &'static str, bytes: Bytes) -> Result<M, EnvelopeError> {
-    M::decode(bytes).map_err(|e| EnvelopeError::Decode { part, why: e.to_string() })
+    M::decode(bytes).map_err(|e| EnvelopeError::Decode {
+        part,
+        why: e.to_string(),
+    })
 }
 
 /// An envelope with its headers decoded. `payload_bytes` is what the signature is over.
@@ -82,7 +85,12 @@ pub fn channel_header(envelope: &common::Envelope) -> Result<common::ChannelHead
 
 /// The proposal payload as a transaction carries it: `input` alone, without the transient map (spec 02 §4).
 pub fn stripped_proposal_payload(input: Bytes) -> Bytes {
-    protos::ChaincodeProposalPayload { input, ..Default::default() }.encode_to_vec().into()
+    protos::ChaincodeProposalPayload {
+        input,
+        ..Default::default()
+    }
+    .encode_to_vec()
+    .into()
 }
 
 /// `proposal_hash` of a `ProposalResponsePayload`: SHA-256 over the raw channel header, the raw signature header and the
@@ -102,8 +110,14 @@ mod tests {
 
     #[test]
     fn names_the_part_that_is_wrong() {
-        let junk = common::Envelope { payload: Bytes::from_static(&[0xff]), ..Default::default() };
-        assert!(matches!(open_envelope(&junk), Err(EnvelopeError::Decode { part: "Payload", .. })));
+        let junk = common::Envelope {
+            payload: Bytes::from_static(&[0xff]),
+            ..Default::default()
+        };
+        assert!(matches!(
+            open_envelope(&junk),
+            Err(EnvelopeError::Decode { part: "Payload", .. })
+        ));
         let empty = common::Envelope::default();
         assert_eq!(channel_header(&empty), Err(EnvelopeError::Missing("Header")));
     }

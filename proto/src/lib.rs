@@ -22,8 +22,8 @@ mod generated {
 }
 
 pub use generated::{
-    common, discovery, etcdraft, gateway, google, gossip, kvrwset, lifecycle, msp, orderer, protos, queryresult,
-    rwset, selvedge, transientstore, txmgr,
+    common, discovery, etcdraft, gateway, google, gossip, kvrwset, lifecycle, msp, orderer, protos,
+    queryresult, rwset, selvedge, transientstore, txmgr,
 };
 
 pub use bytes::Bytes;
@@ -35,11 +35,11 @@ mod envelope;
 mod tx_id;
 
 pub use block::{
-    block_data_hash, block_hash, block_header_bytes, block_last_config_index, new_block, put_metadata, BlockError,
-    METADATA_SLOTS,
+    BlockError, METADATA_SLOTS, block_data_hash, block_hash, block_header_bytes, block_last_config_index,
+    new_block, put_metadata,
 };
 pub use envelope::{
-    channel_header, open_envelope, open_payload, proposal_hash, stripped_proposal_payload, EnvelopeError,
-    OpenEnvelope,
+    EnvelopeError, OpenEnvelope, channel_header, open_envelope, open_payload, proposal_hash,
+    stripped_proposal_payload,
 };
-pub use tx_id::{compute_tx_id, NONCE_LEN};
+pub use tx_id::{NONCE_LEN, compute_tx_id};
