@@ -22,7 +22,7 @@ pub enum EnvelopeError {
     Missing(&'static str),
 }
 
-fn decode<M: Message + Default>(part: &'static str, bytes: Bytes) -> Result<M, EnvelopeError> {
+pub(crate) fn decode<M: Message + Default>(part: &'static str, bytes: Bytes) -> Result<M, EnvelopeError> {
     M::decode(bytes).map_err(|e| EnvelopeError::Decode {
         part,
         why: e.to_string(),

@@ -31,15 +31,19 @@ pub use prost;
 pub use prost::Message;
 
 mod block;
+mod difference;
 mod envelope;
+mod transaction;
 mod tx_id;
 
 pub use block::{
     BlockError, METADATA_SLOTS, block_data_hash, block_hash, block_header_bytes, block_last_config_index,
     new_block, put_metadata,
 };
+pub use difference::{Difference, MAX_DIFFERENCES, payload_differences};
 pub use envelope::{
     EnvelopeError, OpenEnvelope, channel_header, open_envelope, open_payload, proposal_hash,
     stripped_proposal_payload,
 };
+pub use transaction::{chaincode_action, transaction_action, transaction_payload};
 pub use tx_id::{NONCE_LEN, compute_tx_id};
