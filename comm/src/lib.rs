@@ -1,1 +1,24 @@
 //! Connections: TLS settings, gRPC servers and channels, HTTPS servers and clients.
+//!
+//! Every role serves and dials through this crate, so that message limits, keepalive and TLS versions are the same
+//! everywhere (spec 01 A.3).
+//!
+//! ```text
+//! ServerTls ─► serve_grpc / serve_http ─► handlers see PeerTls (the caller's certificate) in the request extensions
+//! ClientTls ─► Endpoint::connect ─► tonic Channel        ClientTls ─► HttpClient::request ─► bounded answer
+//! ```
+
+mod error;
+mod grpc;
+mod http_client;
+mod serve;
+mod tls;
+
+pub use error::CommError;
+pub use grpc::Endpoint;
+pub use http_client::{HttpAnswer, HttpClient};
+pub use serve::{PeerTls, RemoteAddress, bind, client_certificate, serve_grpc, serve_http};
+pub use tls::{ClientAuth, ClientTls, ServerTls, TlsIdentity};
+
+/// Largest gRPC message sent or received, in bytes (spec 01 A.3: 100 MiB both ways).
+pub const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;
