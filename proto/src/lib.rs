@@ -33,6 +33,7 @@ pub use prost::Message;
 mod block;
 mod difference;
 mod envelope;
+pub mod go_compat;
 mod transaction;
 mod tx_id;
 
