@@ -8,15 +8,18 @@
 //! ClientTls ─► Endpoint::connect ─► tonic Channel        ClientTls ─► HttpClient::request ─► bounded answer
 //! ```
 
+mod broadcast;
 mod error;
 mod grpc;
 mod http_client;
 mod serve;
 mod tls;
 
+pub use broadcast::{BroadcastError, Broadcaster};
 pub use error::CommError;
 pub use grpc::Endpoint;
 pub use http_client::{HttpAnswer, HttpClient};
+pub use hyper::{Method, StatusCode};
 pub use serve::{PeerTls, RemoteAddress, bind, client_certificate, serve_grpc, serve_http};
 pub use tls::{ClientAuth, ClientTls, ServerTls, TlsIdentity};
 
