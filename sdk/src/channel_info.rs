@@ -1,0 +1,229 @@
+//! What a client needs to know of a channel, read from its configuration: whom to trust, where the orderers and peers are.
+
+use std::sync::Arc;
+
+use prost::Message;
+use selvedge_msp::{Msp, MspManager, MspVersion, SigningIdentity};
+use selvedge_proto::{common, msp, protos};
+
+use crate::error::Error;
+use crate::peer::PeerClient;
+
+/// An orderer of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrdererAddress {
+    /// Its organisation; empty for the global addresses of old channels.
+    pub msp_id: String,
+    /// `host:port`.
+    pub address: String,
+    /// PEM certificates that its TLS certificate chains to.
+    pub tls_roots: Vec<Vec<u8>>,
+}
+
+/// An anchor peer of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerLocation {
+    /// Its organisation.
+    pub msp_id: String,
+    /// `host:port`.
+    pub address: String,
+    /// PEM certificates that its TLS certificate chains to.
+    pub tls_roots: Vec<Vec<u8>>,
+}
+
+/// A channel as a client sees it.
+#[derive(Debug, Clone)]
+pub struct ChannelInfo {
+    /// The channel.
+    pub channel: String,
+    /// Number of the configuration this was read from.
+    pub sequence: u64,
+    /// Its organisations.
+    pub msps: Arc<MspManager>,
+    /// MSP ids of the organisations that use it.
+    pub application_orgs: Vec<String>,
+    /// Its orderers, in the order of the organisations' names.
+    pub orderers: Vec<OrdererAddress>,
+    /// The peers that the organisations name.
+    pub anchor_peers: Vec<PeerLocation>,
+}
+
+impl ChannelInfo {
+    /// Asks a peer for the configuration. The peer is trusted with it: choose one of the caller's own organisation.
+    ///
+    /// # Errors
+    /// The peer refuses, or the configuration is not usable.
+    pub async fn fetch(peer: &PeerClient, identity: &SigningIdentity, channel: &str) -> Result<Self, Error> {
+        let config = peer.channel_config(identity, channel).await?;
+        Self::from_config(channel, &config)
+    }
+
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// Names the part that is missing or not usable.
+    pub fn from_config(channel: &str, config: &common::Config) -> Result<Self, Error> {
+        Reader { channel }.read(config)
+    }
+}
+
+struct Reader<'a> {
+    channel: &'a str,
+}
+
+struct Org<'a> {
+    msp_id: String,
+    tls_roots: Vec<Vec<u8>>,
+    group: &'a common::ConfigGroup,
+}
+
+impl Reader<'_> {
+    fn wrong(&self, why: impl Into<String>) -> Error {
+        Error::ChannelConfig {
+            channel: self.channel.to_owned(),
+            why: why.into(),
+        }
+    }
+
+    fn value<M: Message + Default>(
+        &self,
+        group: &common::ConfigGroup,
+        name: &str,
+    ) -> Result<Option<M>, Error> {
+        group
+            .values
+            .get(name)
+            .map(|value| {
+                M::decode(value.value.clone())
+                    .map_err(|e| self.wrong(format!("value {name} does not decode: {e}")))
+            })
+            .transpose()
+    }
+
+    /// The organisations below a group, in the order of their names.
+    fn orgs<'g>(
+        &self,
+        group: &'g common::ConfigGroup,
+        version: MspVersion,
+        msps: &mut Vec<Msp>,
+    ) -> Result<Vec<Org<'g>>, Error> {
+        let mut names: Vec<&String> = group.groups.keys().collect();
+        names.sort();
+        let mut orgs = Vec::with_capacity(names.len());
+        for name in names {
+            let Some(group) = group.groups.get(name) else {
+                continue;
+            };
+            let config: msp::MspConfig = self
+                .value(group, "MSP")?
+                .ok_or_else(|| self.wrong(format!("organisation {name} has no MSP")))?;
+            let msp = Msp::new(&config, version)
+                .map_err(|e| self.wrong(format!("MSP of organisation {name}: {e}")))?;
+            orgs.push(Org {
+                msp_id: msp.id().to_owned(),
+                tls_roots: msp.ca_tls_roots(),
+                group,
+            });
+            // An organisation may both order and use the channel, with one MSP.
+            if msps.iter().all(|known| known.id() != msp.id()) {
+                msps.push(msp);
+            }
+        }
+        Ok(orgs)
+    }
+
+    fn read(&self, config: &common::Config) -> Result<ChannelInfo, Error> {
+        let root = config
+            .channel_group
+            .as_ref()
+            .ok_or_else(|| self.wrong("it has no channel group"))?;
+        let capabilities: common::Capabilities = self.value(root, "Capabilities")?.unwrap_or_default();
+        let version = if capabilities.capabilities.contains_key("V3_0") {
+            MspVersion::V3_0
+        } else {
+            MspVersion::V1_4_3
+        };
+        let mut msps = Vec::new();
+        let part = |name: &str| {
+            root.groups
+                .get(name)
+                .ok_or_else(|| self.wrong(format!("it has no group {name}")))
+        };
+        let orderer_orgs = self.orgs(part("Orderer")?, version, &mut msps)?;
+        let application_orgs = self.orgs(part("Application")?, version, &mut msps)?;
+
+        let orderers = self.orderers(root, &orderer_orgs)?;
+        let mut anchor_peers = Vec::new();
+        for org in &application_orgs {
+            let anchors: protos::AnchorPeers = self.value(org.group, "AnchorPeers")?.unwrap_or_default();
+            anchor_peers.extend(anchors.anchor_peers.into_iter().map(|peer| PeerLocation {
+                msp_id: org.msp_id.clone(),
+                address: format!("{}:{}", peer.host, peer.port),
+                tls_roots: org.tls_roots.clone(),
+            }));
+        }
+        Ok(ChannelInfo {
+            channel: self.channel.to_owned(),
+            sequence: config.sequence,
+            msps: Arc::new(MspManager::new(msps)),
+            application_orgs: application_orgs.into_iter().map(|o| o.msp_id).collect(),
+            orderers,
+            anchor_peers,
+        })
+    }
+
+    /// Endpoints of the organisations; the global list only where no organisation has any (spec 05 §8).
+    fn orderers(&self, root: &common::ConfigGroup, orgs: &[Org<'_>]) -> Result<Vec<OrdererAddress>, Error> {
+        let mut found = Vec::new();
+        for org in orgs {
+            let endpoints: common::OrdererAddresses = self.value(org.group, "Endpoints")?.unwrap_or_default();
+            found.extend(endpoints.addresses.into_iter().map(|address| OrdererAddress {
+                msp_id: org.msp_id.clone(),
+                address,
+                tls_roots: org.tls_roots.clone(),
+            }));
+        }
+        if found.is_empty() {
+            let global: common::OrdererAddresses = self.value(root, "OrdererAddresses")?.unwrap_or_default();
+            let tls_roots: Vec<Vec<u8>> = orgs.iter().flat_map(|o| o.tls_roots.clone()).collect();
+            found.extend(global.addresses.into_iter().map(|address| OrdererAddress {
+                msp_id: String::new(),
+                address,
+                tls_roots: tls_roots.clone(),
+            }));
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_is_missing() {
+        let text = |config| {
+            ChannelInfo::from_config("trade", &config)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(text(common::Config::default()).contains("trade"));
+        let config = common::Config {
+            sequence: 0,
+            channel_group: Some(common::ConfigGroup::default()),
+        };
+        assert!(text(config).contains("no group Orderer"));
+        let group = common::ConfigGroup {
+            groups: [("Org1".to_owned(), common::ConfigGroup::default())].into(),
+            ..Default::default()
+        };
+        let config = common::Config {
+            sequence: 0,
+            channel_group: Some(common::ConfigGroup {
+                groups: [("Orderer".to_owned(), group)].into(),
+                ..Default::default()
+            }),
+        };
+        assert!(text(config).contains("organisation Org1 has no MSP"));
+    }
+}

@@ -1,0 +1,595 @@
+//! Transactions without a gateway: the client collects and checks the endorsements itself.
+//!
+//! ```text
+//! proposal ─► every endorser, at once ─► all answers the same? each signature good? policy met? ─► envelope, signed
+//!          ─► any orderer             ─► DeliverFiltered of a peer shows the commit
+//! ```
+//!
+//! Nobody needs to be trusted but the organisations' certificates: a peer that answers otherwise than the others is
+//! found out here, with the keys that differ, before anything is ordered.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use rand::seq::SliceRandom;
+use selvedge_comm::Endpoint;
+use selvedge_msp::{MspManager, SignaturePolicy, SignedData, SigningIdentity, verify_signatures};
+use selvedge_proto::{common, payload_differences, protos, transaction_payload};
+
+use crate::deliver::{FilteredBlocks, Seek, SeekStart};
+use crate::error::{Call, Error, PayloadMismatch, RpcError};
+use crate::gateway::Deadlines;
+use crate::orderer::{OrdererClient, is_final, refusal};
+use crate::peer::PeerClient;
+use crate::proposal::{Invocation, Nonce, Proposal};
+use crate::transaction::{CommitStatus, Committed, Stages, Transaction};
+
+/// A peer to send proposals to.
+#[derive(Debug, Clone)]
+pub struct PeerAddress {
+    /// Its organisation.
+    pub msp_id: String,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+}
+
+/// What a [`DirectClient`] works with.
+#[derive(Debug, Clone)]
+pub struct DirectConfig {
+    /// Who signs.
+    pub identity: SigningIdentity,
+    /// Every proposal goes to all of these, unless it names organisations: then to theirs.
+    pub endorsers: Vec<PeerAddress>,
+    /// Orderers; any one of them suffices.
+    pub orderers: Vec<Endpoint>,
+    /// Peers whose blocks show the commit; the endorsers when empty.
+    pub events: Vec<PeerAddress>,
+    /// The channel's organisations (see [`crate::ChannelInfo`]).
+    pub msps: Arc<MspManager>,
+    /// The endorsement policy to be met before a transaction is submitted; without one, every endorser must endorse.
+    pub policy: Option<common::SignaturePolicyEnvelope>,
+    /// Limits of the stages.
+    pub deadlines: Deadlines,
+}
+
+/// A client that endorses directly. Clones share the connections.
+#[derive(Debug, Clone)]
+pub struct DirectClient {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    identity: SigningIdentity,
+    endorsers: Vec<PeerClient>,
+    orderers: Vec<OrdererClient>,
+    events: Vec<PeerClient>,
+    msps: Arc<MspManager>,
+    policy: Option<SignaturePolicy>,
+    deadlines: Deadlines,
+}
+
+/// An endorser's good answer.
+struct Answer {
+    from: String,
+    payload: Bytes,
+    endorsement: protos::Endorsement,
+}
+
+impl DirectClient {
+    /// Prepares the connections; each is made on first use.
+    ///
+    /// # Errors
+    /// No endorser is given, an address or TLS setting is not usable, or the policy makes no sense.
+    pub fn new(config: DirectConfig) -> Result<Self, Error> {
+        if config.endorsers.is_empty() {
+            return Err(Error::Request(
+                "a direct client needs at least one endorser".into(),
+            ));
+        }
+        let connect = |peers: &[PeerAddress]| {
+            peers
+                .iter()
+                .map(|p| PeerClient::new(&p.msp_id, &p.endpoint))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let endorsers = connect(&config.endorsers)?;
+        let events = if config.events.is_empty() {
+            endorsers.clone()
+        } else {
+            connect(&config.events)?
+        };
+        let policy = config
+            .policy
+            .as_ref()
+            .map(SignaturePolicy::compile)
+            .transpose()
+            .map_err(|e| Error::Request(format!("the endorsement policy is not usable: {e}")))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                identity: config.identity,
+                endorsers,
+                orderers: config
+                    .orderers
+                    .iter()
+                    .map(OrdererClient::new)
+                    .collect::<Result<_, _>>()?,
+                events,
+                msps: config.msps,
+                policy,
+                deadlines: config.deadlines,
+            }),
+        })
+    }
+
+    /// The identity that signs.
+    pub fn identity(&self) -> &SigningIdentity {
+        &self.inner.identity
+    }
+
+    /// The endorsers.
+    pub fn endorsers(&self) -> &[PeerClient] {
+        &self.inner.endorsers
+    }
+
+    /// A signed proposal with a new nonce.
+    ///
+    /// # Errors
+    /// No randomness, or the key cannot sign.
+    pub fn propose(&self, invocation: &Invocation) -> Result<Proposal, Error> {
+        self.propose_with(invocation, &Nonce::random()?)
+    }
+
+    /// A signed proposal with a stored nonce and a fresh time stamp.
+    ///
+    /// # Errors
+    /// The key cannot sign.
+    pub fn propose_with(&self, invocation: &Invocation, nonce: &Nonce) -> Result<Proposal, Error> {
+        Proposal::signed_by(&self.inner.identity, invocation, nonce, SystemTime::now())
+    }
+
+    /// Asks the contract on the first endorser that answers, without writing anything.
+    ///
+    /// # Errors
+    /// The contract refuses, or no endorser answers.
+    pub async fn evaluate(&self, invocation: &Invocation) -> Result<Bytes, Error> {
+        let mut last = None;
+        for peer in &self.inner.endorsers {
+            let limit = self.inner.deadlines.evaluate;
+            let asked = within(
+                limit,
+                Call::Evaluate,
+                "",
+                peer.call(&self.inner.identity, invocation),
+            )
+            .await;
+            match asked {
+                Ok(response) => return Ok(response.payload),
+                Err(refused @ Error::Refused { .. }) => return Err(refused),
+                Err(away) => last = Some(away),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::Request("there is no endorser to ask".into())))
+    }
+
+    /// Collects and checks endorsements (module text). The transaction comes back signed.
+    ///
+    /// # Errors
+    /// An endorser refuses or differs, a signature is wrong, or the policy is not met.
+    pub async fn endorse(&self, proposal: &Proposal) -> Result<Transaction, Error> {
+        let answers = self.collect(proposal).await?;
+        self.assemble(proposal, answers)
+    }
+
+    async fn collect(&self, proposal: &Proposal) -> Result<Vec<Answer>, Error> {
+        let wanted = proposal.endorsing_orgs();
+        let asked: Vec<&PeerClient> = self
+            .inner
+            .endorsers
+            .iter()
+            .filter(|p| wanted.is_empty() || wanted.iter().any(|org| org == p.msp_id()))
+            .collect();
+        if let Some(org) = wanted
+            .iter()
+            .find(|org| asked.iter().all(|p| p.msp_id() != org.as_str()))
+        {
+            return Err(Error::Request(format!(
+                "no endorser of organisation {org} is configured; add one or ask others"
+            )));
+        }
+        let limit = self.inner.deadlines.endorse;
+        let calls = asked.iter().map(|peer| async move {
+            let id = proposal.transaction_id();
+            let asked = within(limit, Call::Endorse, id, peer.process_proposal(proposal)).await;
+            asked.and_then(|answer| accept(peer.address(), answer))
+        });
+        let mut answers = Vec::new();
+        let mut failures = Vec::new();
+        for result in join_all(calls).await {
+            match result {
+                Ok(answer) => answers.push(answer),
+                // What the contract refuses, it refuses for good.
+                Err(refused @ Error::Refused { .. }) => return Err(refused),
+                Err(away) => failures.push(away),
+            }
+        }
+        // With a policy, the endorsements that came may suffice; the policy decides.
+        match failures.into_iter().next() {
+            Some(failure) if self.inner.policy.is_none() || answers.is_empty() => Err(failure),
+            _ => Ok(answers),
+        }
+    }
+
+    fn assemble(&self, proposal: &Proposal, answers: Vec<Answer>) -> Result<Transaction, Error> {
+        let payload = agreed_payload(&answers)?;
+        self.check(&payload, &answers)?;
+        let mut endorsements: Vec<protos::Endorsement> = Vec::with_capacity(answers.len());
+        for answer in answers {
+            // The same endorser twice counts once, and would only make the transaction longer.
+            if endorsements
+                .iter()
+                .all(|e| e.endorser != answer.endorsement.endorser)
+            {
+                endorsements.push(answer.endorsement);
+            }
+        }
+        let envelope = common::Envelope {
+            payload: transaction_payload(&proposal.decoded()?, payload, endorsements)?,
+            signature: Bytes::new(),
+        };
+        let mut transaction = Transaction::from_envelope(envelope)?;
+        if transaction.creator() == self.inner.identity.creator() {
+            transaction.sign(&self.inner.identity)?;
+        }
+        Ok(transaction)
+    }
+
+    /// Every endorsement must be signed by a valid identity of the channel, and together they must meet the policy.
+    fn check(&self, payload: &Bytes, answers: &[Answer]) -> Result<(), Error> {
+        let msps = &self.inner.msps;
+        let mut signed = Vec::with_capacity(answers.len());
+        for answer in answers {
+            let not_usable = |why: String| Error::Endorsement {
+                endorser: answer.from.clone(),
+                why,
+            };
+            let endorser = &answer.endorsement.endorser;
+            let identity = msps
+                .deserialize(endorser)
+                .map_err(|e| not_usable(e.to_string()))?;
+            msps.validate(&identity).map_err(|e| not_usable(e.to_string()))?;
+            let message = [payload.as_ref(), endorser].concat();
+            identity
+                .verify(&message, &answer.endorsement.signature)
+                .map_err(|e| not_usable(e.to_string()))?;
+            signed.push(SignedData {
+                data: vec![payload.clone(), endorser.clone()],
+                identity: endorser.clone(),
+                signature: answer.endorsement.signature.clone(),
+            });
+        }
+        let Some(policy) = &self.inner.policy else {
+            return Ok(());
+        };
+        policy
+            .evaluate(msps, &verify_signatures(msps, &signed))
+            .map_err(|refusal| Error::PolicyNotMet(refusal.to_string()))
+    }
+
+    /// Hands a transaction to any orderer that takes it, in random order.
+    ///
+    /// # Errors
+    /// None took it; says what each one answered.
+    pub async fn submit(&self, transaction: &Transaction) -> Result<(), Error> {
+        self.broadcast(transaction.transaction_id(), transaction.envelope())
+            .await
+    }
+
+    /// Hands any envelope to the orderers; `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub async fn broadcast(&self, name: &str, envelope: &common::Envelope) -> Result<(), Error> {
+        let mut orderers: Vec<&OrdererClient> = self.inner.orderers.iter().collect();
+        orderers.shuffle(&mut rand::rng());
+        let mut tried = Vec::new();
+        let mut refused = false;
+        for orderer in orderers {
+            let submission = orderer.broadcaster().submit(envelope.clone());
+            let answer = match self.inner.deadlines.submit {
+                Some(limit) => tokio::time::timeout(limit, submission).await.map_err(|_| limit),
+                None => Ok(submission.await),
+            };
+            match answer {
+                Ok(Ok(answer)) if answer.status == common::Status::Success as i32 => return Ok(()),
+                Ok(Ok(answer)) => {
+                    tried.push(refusal(orderer.address(), &answer));
+                    if is_final(answer.status) {
+                        refused = true;
+                        break;
+                    }
+                }
+                Ok(Err(broken)) => tried.push(broken.to_string()),
+                Err(limit) => tried.push(format!(
+                    "{}: no answer within {} ms",
+                    orderer.address(),
+                    limit.as_millis()
+                )),
+            }
+        }
+        if tried.is_empty() {
+            tried.push("no orderer is configured".to_owned());
+        }
+        Err(Error::Ordering {
+            transaction_id: name.to_owned(),
+            tried,
+            is_final: refused,
+        })
+    }
+
+    /// Endorses, submits and waits for the commit.
+    ///
+    /// # Errors
+    /// Whatever stage failed; an invalid transaction is [`Error::Commit`].
+    pub async fn submit_and_wait(&self, invocation: &Invocation) -> Result<Committed, Error> {
+        self.submit_proposal_and_wait(&self.propose(invocation)?).await
+    }
+
+    /// [`Self::submit_and_wait`] for a signed proposal.
+    ///
+    /// # Errors
+    /// As [`Self::submit_and_wait`].
+    pub async fn submit_proposal_and_wait(&self, proposal: &Proposal) -> Result<Committed, Error> {
+        let start = Instant::now();
+        let answers = self.collect(proposal).await?;
+        let endorsed = start.elapsed();
+        let transaction = self.assemble(proposal, answers)?;
+        let checked = start.elapsed();
+        // Listening begins before the submission: the commit cannot be missed.
+        let mut listener = self.listen(transaction.channel()).await?;
+        self.submit(&transaction).await?;
+        let ordered = start.elapsed();
+        let block_number = listener
+            .wait(transaction.transaction_id(), self.inner.deadlines.commit_status)
+            .await?
+            .ok()?;
+        Ok(Committed {
+            transaction_id: transaction.transaction_id().to_owned(),
+            result: transaction.result().clone(),
+            block_number,
+            stages: Stages {
+                endorsed,
+                checked,
+                ordered,
+                committed: start.elapsed(),
+            },
+        })
+    }
+
+    /// Opens a listener for commits, from the newest block on, at the first peer that answers.
+    ///
+    /// # Errors
+    /// No peer answers.
+    pub async fn listen(&self, channel: &str) -> Result<CommitListener, Error> {
+        let mut last = None;
+        for peer in &self.inner.events {
+            let seek = Seek::from(SeekStart::Newest);
+            match peer.filtered_blocks(&self.inner.identity, channel, seek).await {
+                Ok(blocks) => return Ok(CommitListener { blocks }),
+                Err(away) => last = Some(away),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::Request("there is no peer to listen to".into())))
+    }
+}
+
+/// Watches the blocks of one peer for transactions.
+#[derive(Debug)]
+pub struct CommitListener {
+    blocks: FilteredBlocks,
+}
+
+impl CommitListener {
+    /// Waits for the verdict on a transaction that was submitted after the listener was opened.
+    ///
+    /// # Errors
+    /// The stream broke, or the limit passed.
+    pub async fn wait(
+        &mut self,
+        transaction_id: &str,
+        limit: Option<Duration>,
+    ) -> Result<CommitStatus, Error> {
+        let waiting = self.find(transaction_id);
+        match limit {
+            None => waiting.await,
+            Some(limit) => tokio::time::timeout(limit, waiting)
+                .await
+                .map_err(|_| Error::CommitTimeout {
+                    transaction_id: transaction_id.to_owned(),
+                    waited_ms: limit.as_millis(),
+                })?,
+        }
+    }
+
+    async fn find(&mut self, transaction_id: &str) -> Result<CommitStatus, Error> {
+        loop {
+            let block = self.blocks.next().await?.ok_or_else(|| Error::StreamEnded {
+                from: format!("{:?}", self.blocks),
+            })?;
+            let found = block
+                .filtered_transactions
+                .iter()
+                .find(|t| t.txid == transaction_id);
+            if let Some(found) = found {
+                let code = protos::TxValidationCode::try_from(found.tx_validation_code).map_err(|_| {
+                    Error::malformed(
+                        "peer",
+                        format!("unknown validation code {}", found.tx_validation_code),
+                    )
+                })?;
+                return Ok(CommitStatus {
+                    transaction_id: transaction_id.to_owned(),
+                    code,
+                    block_number: block.number,
+                });
+            }
+        }
+    }
+}
+
+async fn within<T>(
+    limit: Option<Duration>,
+    call: Call,
+    transaction_id: &str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match limit {
+        None => work.await,
+        Some(limit) => {
+            let id = (!transaction_id.is_empty()).then_some(transaction_id);
+            tokio::time::timeout(limit, work)
+                .await
+                .map_err(|_| Error::Rpc(Box::new(RpcError::deadline(call, id, limit))))?
+        }
+    }
+}
+
+/// Takes an answer with status 200 to 399, a payload and an endorsement (spec 02 §5).
+fn accept(from: &str, answer: protos::ProposalResponse) -> Result<Answer, Error> {
+    let response = answer
+        .response
+        .ok_or_else(|| Error::malformed(from, "the answer holds no response"))?;
+    if !(200..400).contains(&response.status) {
+        // 500 without payload: the contract was not run at all (spec 04 §2.1).
+        if response.status == 500 && answer.payload.is_empty() {
+            return Err(Error::Endorsement {
+                endorser: from.to_owned(),
+                why: response.message,
+            });
+        }
+        return Err(Error::Refused {
+            endorser: from.to_owned(),
+            status: response.status,
+            message: response.message,
+        });
+    }
+    let endorsement = answer
+        .endorsement
+        .ok_or_else(|| Error::malformed(from, "the answer is not endorsed"))?;
+    Ok(Answer {
+        from: from.to_owned(),
+        payload: answer.payload,
+        endorsement,
+    })
+}
+
+/// The payload that all answers share.
+fn agreed_payload(answers: &[Answer]) -> Result<Bytes, Error> {
+    let Some((first, others)) = answers.split_first() else {
+        return Err(Error::Request("no endorser answered".into()));
+    };
+    for other in others {
+        if other.payload != first.payload {
+            return Err(Error::Mismatch(Box::new(PayloadMismatch {
+                first: first.from.clone(),
+                second: other.from.clone(),
+                differences: payload_differences(&first.payload, &other.payload),
+            })));
+        }
+    }
+    Ok(first.payload.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use selvedge_proto::{kvrwset, rwset};
+
+    use super::*;
+
+    fn payload(value: &'static str) -> Bytes {
+        let kv = kvrwset::KvrwSet {
+            writes: vec![kvrwset::KvWrite {
+                key: "S-1".into(),
+                is_delete: false,
+                value: Bytes::from_static(value.as_bytes()),
+            }],
+            ..Default::default()
+        };
+        let sets = rwset::TxReadWriteSet {
+            ns_rwset: vec![rwset::NsReadWriteSet {
+                namespace: "shipment".into(),
+                rwset: kv.encode_to_vec().into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let action = protos::ChaincodeAction {
+            results: sets.encode_to_vec().into(),
+            ..Default::default()
+        };
+        protos::ProposalResponsePayload {
+            proposal_hash: Bytes::new(),
+            extension: action.encode_to_vec().into(),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    fn answer(from: &str, value: &'static str) -> Answer {
+        Answer {
+            from: from.into(),
+            payload: payload(value),
+            endorsement: protos::Endorsement::default(),
+        }
+    }
+
+    #[test]
+    fn answers_that_differ_are_reported_with_their_keys() {
+        assert!(agreed_payload(&[answer("a", "1"), answer("b", "1")]).is_ok());
+        let error = agreed_payload(&[answer("a:1", "1"), answer("b:2", "2")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "endorsements of a:1 and b:2 differ: write of shipment/S-1: \"1\" against \"2\""
+        );
+        assert!(agreed_payload(&[]).is_err());
+    }
+
+    fn response(status: i32, payload: &'static [u8], endorsed: bool) -> protos::ProposalResponse {
+        protos::ProposalResponse {
+            response: Some(protos::Response {
+                status,
+                message: "words".into(),
+                payload: Bytes::new(),
+            }),
+            payload: Bytes::from_static(payload),
+            endorsement: endorsed.then(protos::Endorsement::default),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn only_endorsed_answers_are_accepted() {
+        assert!(accept("p", response(200, b"x", true)).is_ok());
+        assert!(matches!(
+            accept("p", response(200, b"x", false)),
+            Err(Error::Malformed { .. })
+        ));
+        assert!(matches!(
+            accept("p", response(404, b"", false)),
+            Err(Error::Refused { status: 404, .. })
+        ));
+        assert!(matches!(
+            accept("p", response(500, b"x", false)),
+            Err(Error::Refused { status: 500, .. })
+        ));
+        // Not run: another endorser may be able to.
+        assert!(matches!(
+            accept("p", response(500, b"", false)),
+            Err(Error::Endorsement { .. })
+        ));
+        assert!(accept("p", protos::ProposalResponse::default()).is_err());
+    }
+}

@@ -1,0 +1,392 @@
+//! Transactions through a peer's gateway service (spec 04 §1).
+
+use std::future::Future;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use selvedge_comm::{Endpoint, MAX_MESSAGE_BYTES};
+use selvedge_msp::SigningIdentity;
+use selvedge_proto::gateway::gateway_client::GatewayClient;
+use selvedge_proto::{gateway, protos};
+use tonic::transport::Channel;
+
+use crate::deliver::{Blocks, BlocksWithPrivateData, FilteredBlocks, Seek, seek_envelope};
+use crate::error::{Call, Error, RpcError};
+use crate::events::{ChaincodeEvents, EventsFrom, EventsRequest};
+use crate::peer::PeerClient;
+use crate::proposal::{Invocation, Nonce, Proposal};
+use crate::transaction::{CommitRequest, CommitStatus, Committed, Stages, Transaction};
+
+/// How long to wait for the answer of each call; none waits for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Limit of an evaluation.
+    pub evaluate: Option<Duration>,
+    /// Limit for all endorsements of a transaction.
+    pub endorse: Option<Duration>,
+    /// Limit for an orderer's answer.
+    pub submit: Option<Duration>,
+    /// Limit for the commit of a submitted transaction.
+    pub commit_status: Option<Duration>,
+}
+
+impl Default for Deadlines {
+    /// What Fabric's samples use: 5 s, 15 s, 5 s, 60 s.
+    fn default() -> Self {
+        Self {
+            evaluate: Some(Duration::from_secs(5)),
+            endorse: Some(Duration::from_secs(15)),
+            submit: Some(Duration::from_secs(5)),
+            commit_status: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// A client of one peer's gateway under one identity. Clones share the connection.
+#[derive(Clone)]
+pub struct Gateway {
+    address: String,
+    channel: Channel,
+    client: GatewayClient<Channel>,
+    identity: SigningIdentity,
+    deadlines: Deadlines,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway")
+            .field("address", &self.address)
+            .field("msp_id", &self.identity.msp_id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs a call under its limit, told to the server as `grpc-timeout` and kept here as well.
+pub(crate) async fn call<Q, A, F, Fut>(
+    call: Call,
+    transaction_id: Option<&str>,
+    limit: Option<Duration>,
+    message: Q,
+    send: F,
+) -> Result<A, Error>
+where
+    F: FnOnce(tonic::Request<Q>) -> Fut,
+    Fut: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
+{
+    let mut request = tonic::Request::new(message);
+    let result = match limit {
+        Some(limit) => {
+            request.set_timeout(limit);
+            tokio::time::timeout(limit, send(request))
+                .await
+                .map_err(|_| Error::Rpc(Box::new(RpcError::deadline(call, transaction_id, limit))))?
+        }
+        None => send(request).await,
+    };
+    result
+        .map(tonic::Response::into_inner)
+        .map_err(|status| Error::rpc(call, transaction_id, &status))
+}
+
+impl Gateway {
+    /// A client of the gateway at `endpoint`. The connection is made on first use and again after a loss.
+    ///
+    /// # Errors
+    /// The address or the TLS settings are not usable.
+    pub fn connect(endpoint: &Endpoint, identity: SigningIdentity) -> Result<Self, Error> {
+        Ok(Self::with_channel(
+            &endpoint.address,
+            endpoint.connect_lazy()?,
+            identity,
+        ))
+    }
+
+    /// A client over a connection made elsewhere; `address` is for messages.
+    pub fn with_channel(address: &str, channel: Channel, identity: SigningIdentity) -> Self {
+        Self {
+            address: address.to_owned(),
+            client: GatewayClient::new(channel.clone())
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            channel,
+            identity,
+            deadlines: Deadlines::default(),
+        }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// The same connection under another identity.
+    #[must_use]
+    pub fn with_identity(mut self, identity: SigningIdentity) -> Self {
+        self.identity = identity;
+        self
+    }
+
+    /// The identity that signs.
+    pub fn identity(&self) -> &SigningIdentity {
+        &self.identity
+    }
+
+    /// `host:port` of the peer.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A signed proposal with a new nonce.
+    ///
+    /// # Errors
+    /// No randomness, or the key cannot sign.
+    pub fn propose(&self, invocation: &Invocation) -> Result<Proposal, Error> {
+        self.propose_with(invocation, &Nonce::random()?)
+    }
+
+    /// A signed proposal with a stored nonce and a fresh time stamp: the same transaction id again.
+    ///
+    /// # Errors
+    /// The key cannot sign.
+    pub fn propose_with(&self, invocation: &Invocation, nonce: &Nonce) -> Result<Proposal, Error> {
+        Proposal::signed_by(&self.identity, invocation, nonce, SystemTime::now())
+    }
+
+    /// Asks the contract without writing anything.
+    ///
+    /// # Errors
+    /// The contract refuses, or no peer can run it.
+    pub async fn evaluate(&self, invocation: &Invocation) -> Result<Bytes, Error> {
+        self.evaluate_proposal(&self.propose(invocation)?).await
+    }
+
+    /// Asks the contract with a signed proposal.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub async fn evaluate_proposal(&self, proposal: &Proposal) -> Result<Bytes, Error> {
+        let request = gateway::EvaluateRequest {
+            transaction_id: proposal.transaction_id().to_owned(),
+            channel_id: proposal.channel().to_owned(),
+            proposed_transaction: Some(proposal.signed()?),
+            target_organizations: proposal.endorsing_orgs().to_vec(),
+        };
+        let mut client = self.client.clone();
+        let id = Some(proposal.transaction_id());
+        let answer = call(
+            Call::Evaluate,
+            id,
+            self.deadlines.evaluate,
+            request,
+            |r| async move { client.evaluate(r).await },
+        )
+        .await?;
+        Ok(answer.result.unwrap_or_default().payload)
+    }
+
+    /// Collects the endorsements of a proposal. The transaction comes back signed when this gateway's identity is its
+    /// creator; otherwise sign it with [`Transaction::set_signature`].
+    ///
+    /// # Errors
+    /// The contract refuses, endorsers differ, or too few answer; the details name each endorser.
+    pub async fn endorse(&self, proposal: &Proposal) -> Result<Transaction, Error> {
+        let request = gateway::EndorseRequest {
+            transaction_id: proposal.transaction_id().to_owned(),
+            channel_id: proposal.channel().to_owned(),
+            proposed_transaction: Some(proposal.signed()?),
+            endorsing_organizations: proposal.endorsing_orgs().to_vec(),
+        };
+        let mut client = self.client.clone();
+        let id = Some(proposal.transaction_id());
+        let answer = call(
+            Call::Endorse,
+            id,
+            self.deadlines.endorse,
+            request,
+            |r| async move { client.endorse(r).await },
+        )
+        .await?;
+        let envelope = answer
+            .prepared_transaction
+            .ok_or_else(|| Error::malformed(&self.address, "it endorsed, and sent no transaction"))?;
+        let mut transaction = Transaction::from_envelope(envelope)?;
+        if transaction.transaction_id() != proposal.transaction_id() {
+            return Err(Error::malformed(
+                &self.address,
+                format!(
+                    "it endorsed transaction {} instead of {}",
+                    transaction.transaction_id(),
+                    proposal.transaction_id()
+                ),
+            ));
+        }
+        if transaction.creator() == self.identity.creator() {
+            transaction.sign(&self.identity)?;
+        }
+        Ok(transaction)
+    }
+
+    /// Hands a signed transaction to the orderers. Success means that it will be ordered, not that it is valid.
+    ///
+    /// # Errors
+    /// It is not signed, or no orderer took it.
+    pub async fn submit(&self, transaction: &Transaction) -> Result<(), Error> {
+        if !transaction.is_signed() {
+            return Err(Error::Request(format!(
+                "transaction {} is not signed; sign it first",
+                transaction.transaction_id()
+            )));
+        }
+        let request = gateway::SubmitRequest {
+            transaction_id: transaction.transaction_id().to_owned(),
+            channel_id: transaction.channel().to_owned(),
+            prepared_transaction: Some(transaction.envelope().clone()),
+        };
+        let mut client = self.client.clone();
+        let id = Some(transaction.transaction_id());
+        call(Call::Submit, id, self.deadlines.submit, request, |r| async move {
+            client.submit(r).await
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Waits until a transaction is on the ledger and says what became of it.
+    ///
+    /// # Errors
+    /// The limit passed first, or the caller may not read the channel.
+    pub async fn commit_status(&self, channel: &str, transaction_id: &str) -> Result<CommitStatus, Error> {
+        let mut request = CommitRequest::new(channel, transaction_id, self.identity.creator());
+        request.sign(&self.identity)?;
+        self.commit_status_of(&request).await
+    }
+
+    /// [`Self::commit_status`] for a request that was signed elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::commit_status`].
+    pub async fn commit_status_of(&self, request: &CommitRequest) -> Result<CommitStatus, Error> {
+        let id = request.transaction_id().to_owned();
+        let mut client = self.client.clone();
+        let limit = self.deadlines.commit_status;
+        let answer = call(
+            Call::CommitStatus,
+            Some(&id),
+            limit,
+            request.signed(),
+            |r| async move { client.commit_status(r).await },
+        )
+        .await?;
+        let code = protos::TxValidationCode::try_from(answer.result).map_err(|_| {
+            Error::malformed(
+                &self.address,
+                format!("unknown validation code {}", answer.result),
+            )
+        })?;
+        Ok(CommitStatus {
+            transaction_id: id,
+            code,
+            block_number: answer.block_number,
+        })
+    }
+
+    /// Endorses, submits and waits for the commit.
+    ///
+    /// # Errors
+    /// Whatever stage failed; an invalid transaction is [`Error::Commit`].
+    pub async fn submit_and_wait(&self, invocation: &Invocation) -> Result<Committed, Error> {
+        self.submit_proposal_and_wait(&self.propose(invocation)?).await
+    }
+
+    /// [`Self::submit_and_wait`] for a signed proposal of this gateway's identity.
+    ///
+    /// # Errors
+    /// As [`Self::submit_and_wait`].
+    pub async fn submit_proposal_and_wait(&self, proposal: &Proposal) -> Result<Committed, Error> {
+        let start = Instant::now();
+        let transaction = self.endorse(proposal).await?;
+        let endorsed = start.elapsed();
+        self.submit(&transaction).await?;
+        let ordered = start.elapsed();
+        let block_number = self
+            .commit_status(transaction.channel(), transaction.transaction_id())
+            .await?
+            .ok()?;
+        Ok(Committed {
+            transaction_id: transaction.transaction_id().to_owned(),
+            result: transaction.result().clone(),
+            block_number,
+            stages: Stages {
+                endorsed,
+                checked: endorsed,
+                ordered,
+                committed: start.elapsed(),
+            },
+        })
+    }
+
+    /// Opens the stream of a chaincode's events.
+    ///
+    /// # Errors
+    /// The caller may not read the channel, or the peer does not answer.
+    pub async fn chaincode_events(
+        &self,
+        channel: &str,
+        chaincode: &str,
+        from: EventsFrom,
+    ) -> Result<ChaincodeEvents, Error> {
+        ChaincodeEvents::open(self.clone(), channel.to_owned(), chaincode.to_owned(), from).await
+    }
+
+    pub(crate) async fn events_stream(
+        &self,
+        request: &EventsRequest,
+    ) -> Result<tonic::Streaming<gateway::ChaincodeEventsResponse>, Error> {
+        let mut client = self.client.clone();
+        call(
+            Call::ChaincodeEvents,
+            None,
+            None,
+            request.signed(),
+            |r| async move { client.chaincode_events(r).await },
+        )
+        .await
+    }
+
+    fn peer(&self) -> PeerClient {
+        PeerClient::with_channel(self.identity.msp_id(), &self.address, self.channel.clone())
+    }
+
+    /// Opens a stream of whole blocks, as the peer validated them.
+    ///
+    /// # Errors
+    /// The key cannot sign, or the peer does not answer.
+    pub async fn blocks(&self, channel: &str, seek: Seek) -> Result<Blocks, Error> {
+        let envelope = seek_envelope(&self.identity, channel, seek, None)?;
+        self.peer().blocks_by(channel, envelope).await
+    }
+
+    /// Opens a stream of filtered blocks: transaction ids, verdicts, event names.
+    ///
+    /// # Errors
+    /// As [`Self::blocks`].
+    pub async fn filtered_blocks(&self, channel: &str, seek: Seek) -> Result<FilteredBlocks, Error> {
+        let envelope = seek_envelope(&self.identity, channel, seek, None)?;
+        self.peer().filtered_blocks_by(channel, envelope).await
+    }
+
+    /// Opens a stream of blocks with the private data that the caller's organisation may see.
+    ///
+    /// # Errors
+    /// As [`Self::blocks`].
+    pub async fn blocks_with_private_data(
+        &self,
+        channel: &str,
+        seek: Seek,
+    ) -> Result<BlocksWithPrivateData, Error> {
+        let envelope = seek_envelope(&self.identity, channel, seek, None)?;
+        self.peer().blocks_with_private_data_by(channel, envelope).await
+    }
+}
