@@ -453,6 +453,44 @@ mod tests {
         ));
     }
 
+    /// The server's side of spec 06 §2, written out anew.
+    #[test]
+    fn the_token_is_what_the_server_checks() {
+        let identity = crate::testing::Org::new("Org1MSP").identity("registrar", "client");
+        let body = br#"{"id":"x"}"#;
+        let token = token(&identity, "POST", "/api/v1/register", body).unwrap();
+        let (certificate, signature) = token.split_once('.').unwrap();
+        let pem = STANDARD.decode(certificate).unwrap();
+        let sender = selvedge_msp::Certificate::from_pem(&pem).unwrap();
+        assert_eq!(sender.common_name(), Some("registrar"));
+        let signed = format!("POST.L2FwaS92MS9yZWdpc3Rlcg==.eyJpZCI6IngifQ==.{certificate}");
+        let signature = STANDARD.decode(signature).unwrap();
+        let key = sender.public_key().unwrap();
+        key.verify(signed.as_bytes(), &signature).unwrap();
+        assert!(key.verify(b"POST.other", &signature).is_err());
+    }
+
+    #[test]
+    fn an_enrolment_names_the_id_in_its_request() {
+        let client = CaClient::new("https://ca", Some("ca-org1".into()), ClientTls::default());
+        let request = EnrollRequest {
+            hosts: vec!["edge.example.com".into()],
+            attributes: Some([("role".to_owned(), true)].into()),
+            ..Default::default()
+        };
+        let key = PrivateKey::generate().unwrap();
+        let body = client.enroll_body("device-1", &request, &key).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["caname"], "ca-org1");
+        assert_eq!(
+            body["attr_reqs"],
+            serde_json::json!([{"name": "role", "optional": true}])
+        );
+        let csr = csr::parse(body["certificate_request"].as_str().unwrap().as_bytes()).unwrap();
+        assert_eq!(csr.common_name, "device-1");
+        assert_eq!(csr.dns_names, ["edge.example.com"]);
+    }
+
     #[test]
     fn a_revocation_names_one_or_the_other() {
         let client = CaClient::new("https://ca/", None, ClientTls::default());

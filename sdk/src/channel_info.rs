@@ -226,4 +226,67 @@ mod tests {
         };
         assert!(text(config).contains("organisation Org1 has no MSP"));
     }
+
+    fn value(message: &impl Message) -> common::ConfigValue {
+        common::ConfigValue {
+            value: message.encode_to_vec().into(),
+            ..Default::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn reads_organisations_orderers_and_anchor_peers() {
+        use crate::testing::Org;
+        let (buyer, carrier) = (Org::new("BuyerMSP"), Org::new("OrdererMSP"));
+        let anchors = protos::AnchorPeers {
+            anchor_peers: vec![protos::AnchorPeer {
+                host: "peer0.buyer".into(),
+                port: 7051,
+            }],
+        };
+        let endpoints = common::OrdererAddresses {
+            addresses: vec!["o1:7050".into(), "o2:7050".into()],
+        };
+        let group = |values: Vec<(&str, common::ConfigValue)>| common::ConfigGroup {
+            values: values.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+            ..Default::default()
+        };
+        let parent = |name: &str, child| common::ConfigGroup {
+            groups: [(name.to_owned(), child)].into(),
+            ..Default::default()
+        };
+        let buyer_group = group(vec![
+            ("MSP", value(&buyer.msp_config())),
+            ("AnchorPeers", value(&anchors)),
+        ]);
+        let orderer_group = group(vec![
+            ("MSP", value(&carrier.msp_config())),
+            ("Endpoints", value(&endpoints)),
+        ]);
+        let root = common::ConfigGroup {
+            groups: [
+                ("Orderer".to_owned(), parent("Ordering", orderer_group)),
+                ("Application".to_owned(), parent("Buyer", buyer_group)),
+            ]
+            .into(),
+            ..Default::default()
+        };
+        let config = common::Config {
+            sequence: 3,
+            channel_group: Some(root),
+        };
+        let info = ChannelInfo::from_config("trade", &config).unwrap();
+        assert_eq!(info.sequence, 3);
+        assert_eq!(info.application_orgs, ["BuyerMSP"]);
+        let addresses: Vec<&str> = info.orderers.iter().map(|o| o.address.as_str()).collect();
+        assert_eq!(addresses, ["o1:7050", "o2:7050"]);
+        assert_eq!(info.orderers[0].msp_id, "OrdererMSP");
+        assert_eq!(info.orderers[0].tls_roots.len(), 1);
+        assert_eq!(info.anchor_peers[0].address, "peer0.buyer:7051");
+        let client = buyer.identity("c", "client");
+        assert_eq!(
+            info.msps.deserialize(client.creator()).unwrap().msp_id(),
+            "BuyerMSP"
+        );
+    }
 }

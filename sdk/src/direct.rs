@@ -26,6 +26,11 @@ use crate::peer::PeerClient;
 use crate::proposal::{Invocation, Nonce, Proposal};
 use crate::transaction::{CommitStatus, Committed, Stages, Transaction};
 
+/// How long to offer an envelope when the caller sets no limit.
+const LONGEST_SUBMISSION: Duration = Duration::from_secs(60);
+/// Pause after all orderers have failed once: an election takes longer than this.
+const PAUSE_BETWEEN_OFFERS: Duration = Duration::from_millis(100);
+
 /// A peer to send proposals to.
 #[derive(Debug, Clone)]
 pub struct PeerAddress {
@@ -287,46 +292,46 @@ impl DirectClient {
             .await
     }
 
-    /// Hands any envelope to the orderers; `name` is for messages.
+    /// Hands any envelope to the orderers; `name` is for messages. While none takes it, e.g. because they elect a leader,
+    /// it is offered again until the limit for submissions has passed.
     ///
     /// # Errors
     /// As [`Self::submit`].
     pub async fn broadcast(&self, name: &str, envelope: &common::Envelope) -> Result<(), Error> {
-        let mut orderers: Vec<&OrdererClient> = self.inner.orderers.iter().collect();
-        orderers.shuffle(&mut rand::rng());
+        let limit = self.inner.deadlines.submit.unwrap_or(LONGEST_SUBMISSION);
+        let end = tokio::time::Instant::now() + limit;
         let mut tried = Vec::new();
-        let mut refused = false;
-        for orderer in orderers {
-            let submission = orderer.broadcaster().submit(envelope.clone());
-            let answer = match self.inner.deadlines.submit {
-                Some(limit) => tokio::time::timeout(limit, submission).await.map_err(|_| limit),
-                None => Ok(submission.await),
-            };
-            match answer {
-                Ok(Ok(answer)) if answer.status == common::Status::Success as i32 => return Ok(()),
-                Ok(Ok(answer)) => {
-                    tried.push(refusal(orderer.address(), &answer));
-                    if is_final(answer.status) {
-                        refused = true;
-                        break;
+        loop {
+            let mut orderers: Vec<&OrdererClient> = self.inner.orderers.iter().collect();
+            orderers.shuffle(&mut rand::rng());
+            let mut round = Vec::new();
+            for orderer in orderers {
+                match offer(orderer, envelope, end).await {
+                    Offer::Taken => return Ok(()),
+                    Offer::Refused(why) => {
+                        return Err(not_ordered(name, vec![why], true));
                     }
+                    Offer::Failed(why) => round.push(why),
+                    Offer::Late if round.is_empty() && tried.is_empty() => {
+                        round.push(format!("{}: no answer in time", orderer.address()));
+                    }
+                    Offer::Late => {}
                 }
-                Ok(Err(broken)) => tried.push(broken.to_string()),
-                Err(limit) => tried.push(format!(
-                    "{}: no answer within {} ms",
-                    orderer.address(),
-                    limit.as_millis()
-                )),
             }
+            // What was said in the last whole round says more than that time is up.
+            if !round.is_empty() {
+                tried = round;
+            }
+            let pause = tokio::time::Instant::now() + PAUSE_BETWEEN_OFFERS;
+            if self.inner.orderers.is_empty() || pause >= end {
+                break;
+            }
+            tokio::time::sleep_until(pause).await;
         }
         if tried.is_empty() {
             tried.push("no orderer is configured".to_owned());
         }
-        Err(Error::Ordering {
-            transaction_id: name.to_owned(),
-            tried,
-            is_final: refused,
-        })
+        Err(not_ordered(name, tried, false))
     }
 
     /// Endorses, submits and waits for the commit.
@@ -382,6 +387,32 @@ impl DirectClient {
             }
         }
         Err(last.unwrap_or_else(|| Error::Request("there is no peer to listen to".into())))
+    }
+}
+
+enum Offer {
+    Taken,
+    Refused(String),
+    Failed(String),
+    Late,
+}
+
+async fn offer(orderer: &OrdererClient, envelope: &common::Envelope, end: tokio::time::Instant) -> Offer {
+    let submission = orderer.broadcaster().submit(envelope.clone());
+    match tokio::time::timeout_at(end, submission).await {
+        Err(_) => Offer::Late,
+        Ok(Err(broken)) => Offer::Failed(broken.to_string()),
+        Ok(Ok(answer)) if answer.status == common::Status::Success as i32 => Offer::Taken,
+        Ok(Ok(answer)) if is_final(answer.status) => Offer::Refused(refusal(orderer.address(), &answer)),
+        Ok(Ok(answer)) => Offer::Failed(refusal(orderer.address(), &answer)),
+    }
+}
+
+fn not_ordered(name: &str, tried: Vec<String>, is_final: bool) -> Error {
+    Error::Ordering {
+        transaction_id: name.to_owned(),
+        tried,
+        is_final,
     }
 }
 
@@ -503,93 +534,5 @@ fn agreed_payload(answers: &[Answer]) -> Result<Bytes, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use prost::Message;
-    use selvedge_proto::{kvrwset, rwset};
-
-    use super::*;
-
-    fn payload(value: &'static str) -> Bytes {
-        let kv = kvrwset::KvrwSet {
-            writes: vec![kvrwset::KvWrite {
-                key: "S-1".into(),
-                is_delete: false,
-                value: Bytes::from_static(value.as_bytes()),
-            }],
-            ..Default::default()
-        };
-        let sets = rwset::TxReadWriteSet {
-            ns_rwset: vec![rwset::NsReadWriteSet {
-                namespace: "shipment".into(),
-                rwset: kv.encode_to_vec().into(),
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
-        let action = protos::ChaincodeAction {
-            results: sets.encode_to_vec().into(),
-            ..Default::default()
-        };
-        protos::ProposalResponsePayload {
-            proposal_hash: Bytes::new(),
-            extension: action.encode_to_vec().into(),
-        }
-        .encode_to_vec()
-        .into()
-    }
-
-    fn answer(from: &str, value: &'static str) -> Answer {
-        Answer {
-            from: from.into(),
-            payload: payload(value),
-            endorsement: protos::Endorsement::default(),
-        }
-    }
-
-    #[test]
-    fn answers_that_differ_are_reported_with_their_keys() {
-        assert!(agreed_payload(&[answer("a", "1"), answer("b", "1")]).is_ok());
-        let error = agreed_payload(&[answer("a:1", "1"), answer("b:2", "2")]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "endorsements of a:1 and b:2 differ: write of shipment/S-1: \"1\" against \"2\""
-        );
-        assert!(agreed_payload(&[]).is_err());
-    }
-
-    fn response(status: i32, payload: &'static [u8], endorsed: bool) -> protos::ProposalResponse {
-        protos::ProposalResponse {
-            response: Some(protos::Response {
-                status,
-                message: "words".into(),
-                payload: Bytes::new(),
-            }),
-            payload: Bytes::from_static(payload),
-            endorsement: endorsed.then(protos::Endorsement::default),
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn only_endorsed_answers_are_accepted() {
-        assert!(accept("p", response(200, b"x", true)).is_ok());
-        assert!(matches!(
-            accept("p", response(200, b"x", false)),
-            Err(Error::Malformed { .. })
-        ));
-        assert!(matches!(
-            accept("p", response(404, b"", false)),
-            Err(Error::Refused { status: 404, .. })
-        ));
-        assert!(matches!(
-            accept("p", response(500, b"x", false)),
-            Err(Error::Refused { status: 500, .. })
-        ));
-        // Not run: another endorser may be able to.
-        assert!(matches!(
-            accept("p", response(500, b"", false)),
-            Err(Error::Endorsement { .. })
-        ));
-        assert!(accept("p", protos::ProposalResponse::default()).is_err());
-    }
-}
+#[path = "direct_tests.rs"]
+mod tests;

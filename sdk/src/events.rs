@@ -205,7 +205,7 @@ mod tests {
         let decode = |from: &EventsFrom| {
             let request = EventsRequest::new("trade", "cc", &Bytes::from_static(b"me"), from);
             let decoded = gateway::ChaincodeEventsRequest::decode(request.bytes().clone()).unwrap();
-            let position = decoded.start_position.clone().unwrap().r#type.unwrap();
+            let position = decoded.start_position.unwrap().r#type.unwrap();
             (position, decoded.after_transaction_id)
         };
         assert_eq!(

@@ -27,6 +27,8 @@ mod orderer;
 pub mod participation;
 mod peer;
 mod proposal;
+#[cfg(test)]
+mod testing;
 mod transaction;
 
 pub use ca::{
@@ -35,7 +37,7 @@ pub use ca::{
 pub use channel_info::{ChannelInfo, OrdererAddress, PeerLocation};
 pub use checkpoint::{Checkpoint, FileCheckpointer};
 pub use deliver::{Blocks, BlocksWithPrivateData, FilteredBlocks, Seek, SeekStart, SeekStop, seek_payload};
-pub use direct::{DirectClient, DirectConfig, PeerAddress};
+pub use direct::{CommitListener, DirectClient, DirectConfig, PeerAddress};
 pub use error::{CaError, Call, CommitError, Error, ErrorDetail, PayloadMismatch, Retry, RpcError};
 pub use events::{ChaincodeEvent, ChaincodeEvents, EventsFrom, EventsRequest};
 pub use gateway::{Deadlines, Gateway};

@@ -11,6 +11,7 @@ use crate::direct::DirectClient;
 use crate::error::Error;
 use crate::peer::PeerClient;
 use crate::proposal::Invocation;
+use crate::sha256;
 use crate::transaction::Committed;
 
 const LIFECYCLE: &str = "_lifecycle";
@@ -121,18 +122,20 @@ pub async fn install(
     })
 }
 
-/// Installs a package, or finds it when it is installed already. `id` is the package's id.
+/// Installs a package, or finds it when it is installed already: a package's id ends with its hash (spec 08 §6).
 ///
 /// # Errors
 /// The peer refuses for another reason.
 pub async fn install_if_missing(
     peer: &PeerClient,
     identity: &SigningIdentity,
-    id: &str,
-    package: Bytes,
+    package: impl Into<Bytes>,
 ) -> Result<Package, Error> {
+    let package = package.into();
+    let hash = hex::encode(sha256(&package));
     let installed = query_installed(peer, identity).await?;
-    match installed.into_iter().find(|p| p.id == id) {
+    let same = |p: &Package| p.id.rsplit_once(':').is_some_and(|(_, end)| end == hash);
+    match installed.into_iter().find(same) {
         Some(package) => Ok(package),
         None => install(peer, identity, package).await,
     }

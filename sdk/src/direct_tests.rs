@@ -1,0 +1,225 @@
+//! The direct client's checks, with real certificates and signatures.
+
+use prost::Message;
+use selvedge_msp::policy::dsl;
+use selvedge_proto::{kvrwset, open_payload, rwset};
+
+use super::*;
+use crate::testing::{Org, manager};
+
+fn payload(value: &'static str) -> Bytes {
+    let kv = kvrwset::KvrwSet {
+        writes: vec![kvrwset::KvWrite {
+            key: "S-1".into(),
+            is_delete: false,
+            value: Bytes::from_static(value.as_bytes()),
+        }],
+        ..Default::default()
+    };
+    let sets = rwset::TxReadWriteSet {
+        ns_rwset: vec![rwset::NsReadWriteSet {
+            namespace: "shipment".into(),
+            rwset: kv.encode_to_vec().into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let action = protos::ChaincodeAction {
+        results: sets.encode_to_vec().into(),
+        response: Some(protos::Response {
+            status: 200,
+            message: String::new(),
+            payload: Bytes::from_static(b"done"),
+        }),
+        ..Default::default()
+    };
+    protos::ProposalResponsePayload {
+        proposal_hash: Bytes::new(),
+        extension: action.encode_to_vec().into(),
+    }
+    .encode_to_vec()
+    .into()
+}
+
+fn answer(peer: &SigningIdentity, value: &'static str) -> Answer {
+    let payload = payload(value);
+    let endorser = peer.creator().clone();
+    let signature = peer
+        .sign(&[payload.as_ref(), endorser.as_ref()].concat())
+        .unwrap();
+    Answer {
+        from: format!("peer of {}", peer.msp_id()),
+        payload,
+        endorsement: protos::Endorsement { endorser, signature },
+    }
+}
+
+struct World {
+    org1: Org,
+    org2: Org,
+    client: DirectClient,
+}
+
+fn world(policy: Option<&str>) -> World {
+    let (org1, org2) = (Org::new("Org1MSP"), Org::new("Org2MSP"));
+    let client = DirectClient::new(DirectConfig {
+        identity: org1.identity("device-1", "client"),
+        endorsers: vec![PeerAddress {
+            msp_id: "Org1MSP".into(),
+            endpoint: Endpoint::plain("127.0.0.1:1"),
+        }],
+        orderers: Vec::new(),
+        events: Vec::new(),
+        msps: manager(&[&org1, &org2]),
+        policy: policy.map(|text| dsl::parse(text).unwrap()),
+        deadlines: Deadlines::default(),
+    })
+    .unwrap();
+    World { org1, org2, client }
+}
+
+fn propose(world: &World) -> Proposal {
+    world
+        .client
+        .propose(&Invocation::new("trade", "shipment", "create"))
+        .unwrap()
+}
+
+// The connections are lazy, and making one needs a runtime.
+#[tokio::test]
+async fn a_full_set_of_endorsements_makes_a_signed_envelope() {
+    let world = world(Some("AND('Org1MSP.peer','Org2MSP.peer')"));
+    let (p1, p2) = (
+        world.org1.identity("p1", "peer"),
+        world.org2.identity("p2", "peer"),
+    );
+    let proposal = propose(&world);
+    let answers = vec![answer(&p1, "1"), answer(&p2, "1"), answer(&p1, "1")];
+    let transaction = world.client.assemble(&proposal, answers).unwrap();
+    assert_eq!(transaction.transaction_id(), proposal.transaction_id());
+    assert_eq!(transaction.result().as_ref(), b"done");
+    let envelope = transaction.envelope();
+    let me = world.client.identity();
+    me.identity()
+        .verify(&envelope.payload, &envelope.signature)
+        .unwrap();
+    let (payload, _, _) = open_payload(envelope.payload.clone()).unwrap();
+    let tx = protos::Transaction::decode(payload.data).unwrap();
+    let action = protos::ChaincodeActionPayload::decode(tx.actions[0].payload.clone()).unwrap();
+    // The doubled endorser is left out.
+    assert_eq!(action.action.unwrap().endorsements.len(), 2);
+}
+
+#[tokio::test]
+async fn a_forged_endorsement_is_named() {
+    let world = world(None);
+    let p1 = world.org1.identity("p1", "peer");
+    let mut forged = answer(&p1, "1");
+    forged.endorsement.signature = p1.sign(b"something else").unwrap();
+    let error = world.client.assemble(&propose(&world), vec![forged]).unwrap_err();
+    let Error::Endorsement { endorser, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(endorser, "peer of Org1MSP");
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_endorse() {
+    let world = world(None);
+    let stranger = Org::new("Org3MSP").identity("p3", "peer");
+    let impostor = Org::new("Org1MSP").identity("p1", "peer");
+    for endorser in [stranger, impostor] {
+        let error = world
+            .client
+            .assemble(&propose(&world), vec![answer(&endorser, "1")])
+            .unwrap_err();
+        assert!(matches!(error, Error::Endorsement { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn too_few_endorsements_are_not_submitted() {
+    let world = world(Some("AND('Org1MSP.peer','Org2MSP.peer')"));
+    let p1 = world.org1.identity("p1", "peer");
+    let error = world
+        .client
+        .assemble(&propose(&world), vec![answer(&p1, "1")])
+        .unwrap_err();
+    assert!(matches!(error, Error::PolicyNotMet(_)), "{error}");
+    assert!(error.to_string().contains("Org2MSP"), "{error}");
+}
+
+#[tokio::test]
+async fn a_lying_endorser_is_found() {
+    let world = world(None);
+    let (p1, p2) = (
+        world.org1.identity("p1", "peer"),
+        world.org2.identity("p2", "peer"),
+    );
+    let error = world
+        .client
+        .assemble(&propose(&world), vec![answer(&p1, "1"), answer(&p2, "2")])
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "endorsements of peer of Org1MSP and peer of Org2MSP differ: write of shipment/S-1: \"1\" against \"2\""
+    );
+}
+
+#[tokio::test]
+async fn an_organisation_without_endorser_is_named_before_anything_is_sent() {
+    let world = world(None);
+    let invocation = Invocation::new("trade", "cc", "f").endorsing_orgs(["Org2MSP"]);
+    let proposal = world.client.propose(&invocation).unwrap();
+    let error = world.client.endorse(&proposal).await.unwrap_err();
+    assert!(error.to_string().contains("Org2MSP"), "{error}");
+}
+
+#[tokio::test]
+async fn without_orderers_the_submission_says_so() {
+    let world = world(None);
+    let p1 = world.org1.identity("p1", "peer");
+    let transaction = world
+        .client
+        .assemble(&propose(&world), vec![answer(&p1, "1")])
+        .unwrap();
+    let error = world.client.submit(&transaction).await.unwrap_err();
+    assert!(error.to_string().contains("no orderer is configured"), "{error}");
+}
+
+fn response(status: i32, payload: &'static [u8], endorsed: bool) -> protos::ProposalResponse {
+    protos::ProposalResponse {
+        response: Some(protos::Response {
+            status,
+            message: "words".into(),
+            payload: Bytes::new(),
+        }),
+        payload: Bytes::from_static(payload),
+        endorsement: endorsed.then(protos::Endorsement::default),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn only_endorsed_answers_are_accepted() {
+    assert!(accept("p", response(200, b"x", true)).is_ok());
+    assert!(matches!(
+        accept("p", response(200, b"x", false)),
+        Err(Error::Malformed { .. })
+    ));
+    assert!(matches!(
+        accept("p", response(404, b"", false)),
+        Err(Error::Refused { status: 404, .. })
+    ));
+    assert!(matches!(
+        accept("p", response(500, b"x", false)),
+        Err(Error::Refused { status: 500, .. })
+    ));
+    // Not run: another endorser may be able to.
+    assert!(matches!(
+        accept("p", response(500, b"", false)),
+        Err(Error::Endorsement { .. })
+    ));
+    assert!(accept("p", protos::ProposalResponse::default()).is_err());
+    assert!(agreed_payload(&[]).is_err());
+}
