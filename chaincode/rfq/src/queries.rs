@@ -87,15 +87,14 @@ impl Filter {
             .map(|bookmark| bookmark.id())
             .transpose()?;
         object.finish()?;
-        if let Some(state) = &state {
-            if ![State::Open, State::Accepted, State::Rejected]
-                .iter()
-                .any(|known| known.as_str() == state)
-            {
-                return Err(Error::bad_request(format!(
-                    "filter.state must be open, accepted or rejected, not {state}"
-                )));
-            }
+        let known = [State::Open, State::Accepted, State::Rejected];
+        if let Some(state) = state
+            .as_deref()
+            .filter(|state| known.iter().all(|known| known.as_str() != *state))
+        {
+            return Err(Error::bad_request(format!(
+                "filter.state must be open, accepted or rejected, not {state}"
+            )));
         }
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(Error::bad_request(format!(

@@ -269,6 +269,11 @@ impl<'a> Object<'a> {
         self.take(name).filter(|field| !field.is_blank())
     }
 
+    /// A boolean that is false when it is not given.
+    pub fn flag(&mut self, name: &'static str) -> Result<bool> {
+        self.optional(name).map_or(Ok(false), |field| field.boolean())
+    }
+
     /// A list that may be missing.
     pub fn list(&mut self, name: &'static str, max: usize) -> Result<Vec<Field<'a>>> {
         self.take(name)
