@@ -1,0 +1,139 @@
+//! Which attributes a registrar may give away (spec 06 §3, register).
+
+use crate::error::Refusal;
+use crate::registry::{Attribute, Identity};
+
+const REGISTRAR_ATTRIBUTES: &str = "hf.Registrar.Attributes";
+const REGISTRAR_ROLES: &str = "hf.Registrar.Roles";
+const DELEGATE_ROLES: &str = "hf.Registrar.DelegateRoles";
+const BOOLEANS: [&str; 4] = [
+    "hf.Revoker",
+    "hf.IntermediateCA",
+    "hf.GenCRL",
+    "hf.AffiliationMgr",
+];
+/// Set by the server itself.
+const RESERVED: [&str; 3] = ["hf.EnrollmentID", "hf.Type", "hf.Affiliation"];
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|s| !s.is_empty())
+}
+
+/// Whether one entry of `hf.Registrar.Attributes` covers a name: `*`, `prefix.*` or the name itself.
+fn covers(entry: &str, name: &str) -> bool {
+    entry == "*"
+        || entry == name
+        || entry
+            .strip_suffix('*')
+            .is_some_and(|prefix| name.starts_with(prefix))
+}
+
+/// Whether `roles` names `role` or all.
+pub(crate) fn allows_role(roles: Option<&str>, role: &str) -> bool {
+    roles.is_some_and(|roles| list(roles).any(|r| r == "*" || r == role))
+}
+
+/// Whether everything in `wanted` is in `owned`.
+fn is_subset(wanted: &str, owned: Option<&str>) -> bool {
+    owned.is_some_and(|owned| {
+        list(owned).any(|o| o == "*") || list(wanted).all(|w| list(owned).any(|o| o == w))
+    })
+}
+
+/// Checks the attributes that `registrar` wants to give to another identity.
+pub(crate) fn check(registrar: &Identity, requested: &[Attribute]) -> Result<(), Refusal> {
+    let refuse = |name: &str, why: &str| {
+        Err(Refusal::authorization(format!(
+            "{} may not register attribute {name}: {why}",
+            registrar.id
+        )))
+    };
+    for attribute in requested {
+        let name = attribute.name.as_str();
+        if RESERVED.contains(&name) {
+            return refuse(name, "the authority sets it itself");
+        }
+        let allowed = registrar.attribute(REGISTRAR_ATTRIBUTES).unwrap_or("");
+        if !list(allowed).any(|entry| covers(entry, name)) {
+            return refuse(name, "it is not in the registrar's hf.Registrar.Attributes");
+        }
+        if BOOLEANS.contains(&name) {
+            match attribute.value.to_lowercase().as_str() {
+                "false" | "f" | "0" => {}
+                "true" | "t" | "1" if registrar.attribute(name) == Some("true") => {}
+                "true" | "t" | "1" => return refuse(name, "the registrar does not have it"),
+                _ => return refuse(name, "its value must be true or false"),
+            }
+        }
+        let subset = match name {
+            REGISTRAR_ROLES | DELEGATE_ROLES => {
+                is_subset(&attribute.value, registrar.attribute(DELEGATE_ROLES))
+            }
+            REGISTRAR_ATTRIBUTES => {
+                list(&attribute.value).all(|wanted| list(allowed).any(|entry| covers(entry, wanted)))
+            }
+            _ => true,
+        };
+        if !subset {
+            return refuse(name, "its value goes beyond what the registrar has");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(name: &str, value: &str) -> Attribute {
+        Attribute {
+            name: name.into(),
+            value: value.into(),
+            ecert: true,
+        }
+    }
+
+    fn registrar(attributes: &[(&str, &str)]) -> Identity {
+        Identity {
+            id: "boss".into(),
+            secret_hash: String::new(),
+            kind: "client".into(),
+            affiliation: String::new(),
+            attributes: attributes.iter().map(|(n, v)| attribute(n, v)).collect(),
+            state: 0,
+            max_enrollments: -1,
+            wrong_attempts: 0,
+        }
+    }
+
+    #[test]
+    fn gives_only_what_it_may() {
+        let boss = registrar(&[
+            (
+                "hf.Registrar.Attributes",
+                "hall.*, colour, hf.Revoker, hf.GenCRL, hf.Registrar.Roles",
+            ),
+            ("hf.Registrar.DelegateRoles", "client,peer"),
+            ("hf.Revoker", "true"),
+        ]);
+        let ok = |name, value| check(&boss, &[attribute(name, value)]).is_ok();
+        assert!(ok("hall.number", "7"));
+        assert!(ok("colour", "red"));
+        assert!(!ok("size", "1"));
+        assert!(ok("hf.Revoker", "true"));
+        assert!(!ok("hf.GenCRL", "true"), "the registrar lacks it");
+        assert!(ok("hf.GenCRL", "false"));
+        assert!(!ok("hf.Revoker", "perhaps"));
+        assert!(ok("hf.Registrar.Roles", "client"));
+        assert!(!ok("hf.Registrar.Roles", "client,admin"));
+        assert!(!ok("hf.EnrollmentID", "someone"));
+    }
+
+    #[test]
+    fn roles_by_name_or_star() {
+        assert!(allows_role(Some("*"), "client"));
+        assert!(allows_role(Some("peer, client"), "client"));
+        assert!(!allows_role(Some("peer"), "client"));
+        assert!(!allows_role(None, "client"));
+    }
+}

@@ -1,0 +1,43 @@
+//! Serving the REST interface.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use selvedge_comm::{ClientAuth, ServerTls, TlsIdentity, bind, serve_http};
+
+use crate::api::{Authorities, router};
+use crate::authority::Authority;
+use crate::{CaConfig, CaServerError};
+
+/// Runs a CA server until `shutdown` resolves.
+///
+/// # Errors
+/// A root or registry cannot be opened, or the address is in use.
+pub async fn run(config: CaConfig, shutdown: impl Future<Output = ()> + Send) -> Result<(), CaServerError> {
+    std::fs::create_dir_all(&config.data_dir).map_err(|source| CaServerError::WriteFile {
+        path: config.data_dir.clone(),
+        source,
+    })?;
+    let mut authorities = Vec::new();
+    for authority in &config.cas {
+        authorities.push(Arc::new(Authority::open(authority, &config.data_dir)?));
+    }
+    let tls = match &config.tls {
+        None => None,
+        Some(tls) => Some(ServerTls {
+            identity: TlsIdentity::from_files(&tls.certificate, &tls.key)?,
+            client_roots: Vec::new(),
+            client_auth: ClientAuth::Request,
+        }),
+    };
+    let listener = bind(&config.listen).await?;
+    tracing::info!(address = %config.listen, authorities = authorities.len(), "certificate authority serves");
+    serve_http(
+        listener,
+        tls,
+        router(Arc::new(Authorities(authorities))),
+        shutdown,
+    )
+    .await?;
+    Ok(())
+}
