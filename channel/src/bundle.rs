@@ -247,7 +247,7 @@ impl Bundle {
             Some(Type::SignaturePolicy(envelope)) => SignaturePolicy::compile(envelope)
                 .map_err(|e| inline(RefusalReason::Unusable(e.to_string())))?
                 .evaluate(&self.msps, signers)
-                .map_err(|refusal| inline(RefusalReason::Signature(refusal))),
+                .map_err(|refusal| inline(RefusalReason::Signature(Box::new(refusal)))),
         }
     }
 
@@ -410,7 +410,7 @@ impl MspSet {
             let config = org_msp(GroupView { path: &path, group })?;
             let msp = Msp::new(&config, self.version).map_err(|source| ConfigError::Msp {
                 group: path.clone(),
-                source,
+                source: Box::new(source),
             })?;
             let id = msp.id().to_owned();
             ids.insert(name.clone(), id.clone());

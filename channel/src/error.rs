@@ -92,7 +92,7 @@ pub enum ConfigError {
         /// Path of the organisation's group.
         group: String,
         /// Why.
-        source: MspError,
+        source: Box<MspError>,
     },
     /// Two organisations claim one MSP id with different definitions.
     #[error(

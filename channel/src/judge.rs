@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use selvedge_msp::policy::{SignedData, Signers, verify_signatures};
-use selvedge_proto::{Bytes, Message, common, go_compat, open_envelope, prost};
+use selvedge_proto::{Bytes, Message, common, go_compat, prost};
 
 use crate::bundle::Bundle;
 use crate::consensus;
@@ -17,6 +17,7 @@ use crate::path::{
 };
 use crate::update::diff;
 use crate::values::names;
+use crate::wire;
 
 fn decode<M>(part: &'static str, bytes: &Bytes) -> Result<M, UpdateError>
 where
@@ -35,11 +36,11 @@ struct OpenUpdate {
 }
 
 fn open_update(channel_id: &str, envelope: &common::Envelope) -> Result<OpenUpdate, UpdateError> {
-    let open = open_envelope(envelope)?;
-    if open.channel_header.r#type != common::HeaderType::ConfigUpdate as i32 {
-        return Err(UpdateError::WrongType(open.channel_header.r#type));
+    let (header, data) = wire::open(envelope)?;
+    if header.r#type != common::HeaderType::ConfigUpdate as i32 {
+        return Err(UpdateError::WrongType(header.r#type));
     }
-    let message: common::ConfigUpdateEnvelope = decode("ConfigUpdateEnvelope", &open.payload.data)?;
+    let message: common::ConfigUpdateEnvelope = decode("ConfigUpdateEnvelope", &data)?;
     let update: common::ConfigUpdate = decode("ConfigUpdate", &message.config_update)?;
     if update.channel_id != channel_id {
         return Err(UpdateError::WrongChannel {

@@ -33,6 +33,7 @@ mod policy;
 pub mod update;
 mod values;
 pub mod verify;
+mod wire;
 
 pub use application::{ApplicationConfig, ApplicationOrg};
 pub use bundle::{Bundle, NodeRole, OrdererEndpoint};

@@ -51,7 +51,7 @@ pub enum RefusalReason {
     /// An inline signature policy that does not compile.
     Unusable(String),
     /// A signature policy's own explanation.
-    Signature(msp_policy::PolicyRefusal),
+    Signature(Box<msp_policy::PolicyRefusal>),
     /// An implicit-meta policy found too few satisfied sub-policies.
     ImplicitMeta {
         /// Name of the sub-policies.
@@ -157,43 +157,62 @@ impl PolicyTree {
         self.policies.keys().map(String::as_str)
     }
 
+    /// Whether a policy is satisfied; a missing one is not. Sub-policies are asked until enough are satisfied.
+    pub(crate) fn is_satisfied(&self, path: &str, msps: &MspManager, signers: &Signers) -> bool {
+        match self.get(path) {
+            None => false,
+            Some(Policy::Signature(policy)) => policy.is_satisfied(msps, signers),
+            Some(Policy::ImplicitMeta(meta)) => {
+                let satisfied = meta
+                    .sub_paths
+                    .iter()
+                    .filter(|sub| self.is_satisfied(sub, msps, signers));
+                satisfied.take(meta.threshold).count() >= meta.threshold
+            }
+        }
+    }
+
+    /// As [`Self::is_satisfied`], explaining a refusal. The explanation costs, and is worked out for a refusal alone.
     pub(crate) fn evaluate(
         &self,
         path: &str,
         msps: &MspManager,
         signers: &Signers,
     ) -> Result<(), PolicyRefusal> {
-        let refused = |reason| PolicyRefusal {
-            policy: path.to_owned(),
-            reason,
-        };
-        match self.get(path) {
-            None => Err(refused(RefusalReason::Missing)),
+        if self.is_satisfied(path, msps, signers) {
+            Ok(())
+        } else {
+            Err(self.explain(path, msps, signers))
+        }
+    }
+
+    fn explain(&self, path: &str, msps: &MspManager, signers: &Signers) -> PolicyRefusal {
+        let reason = match self.get(path) {
+            None => RefusalReason::Missing,
             Some(Policy::Signature(policy)) => policy
                 .evaluate(msps, signers)
-                .map_err(|refusal| refused(RefusalReason::Signature(refusal))),
+                .err()
+                .map_or(RefusalReason::Missing, |refusal| {
+                    RefusalReason::Signature(Box::new(refusal))
+                }),
             Some(Policy::ImplicitMeta(meta)) => {
-                let mut satisfied = 0;
-                let mut refusals = Vec::new();
-                for sub in &meta.sub_paths {
-                    if satisfied >= meta.threshold {
-                        break;
-                    }
-                    match self.evaluate(sub, msps, signers) {
-                        Ok(()) => satisfied += 1,
-                        Err(refusal) => refusals.push(refusal),
-                    }
-                }
-                if satisfied >= meta.threshold {
-                    return Ok(());
-                }
-                Err(refused(RefusalReason::ImplicitMeta {
+                let refused: Vec<PolicyRefusal> = meta
+                    .sub_paths
+                    .iter()
+                    .filter(|sub| !self.is_satisfied(sub, msps, signers))
+                    .map(|sub| self.explain(sub, msps, signers))
+                    .collect();
+                RefusalReason::ImplicitMeta {
                     sub_policy: meta.sub_policy.clone(),
-                    satisfied,
+                    satisfied: meta.sub_paths.len() - refused.len(),
                     threshold: meta.threshold,
-                    refusals,
-                }))
+                    refusals: refused,
+                }
             }
+        };
+        PolicyRefusal {
+            policy: path.to_owned(),
+            reason,
         }
     }
 }
@@ -212,16 +231,11 @@ fn compile(
         Ok(common::policy::PolicyType::Signature) => {
             let envelope: common::SignaturePolicyEnvelope = go_compat::decode(message.value.clone())
                 .map_err(|e| form(format!("its SignaturePolicyEnvelope does not decode: {e}")))?;
-            if envelope.version != 0 {
-                return Err(form(format!(
-                    "version {} of signature policies is unknown",
-                    envelope.version
-                )));
-            }
-            let compiled = SignaturePolicy::compile(&envelope).map_err(|source| ConfigError::Policy {
-                path: path.to_owned(),
-                source,
-            })?;
+            let compiled =
+                SignaturePolicy::compile_config(&envelope).map_err(|source| ConfigError::Policy {
+                    path: path.to_owned(),
+                    source,
+                })?;
             Ok(Policy::Signature(compiled))
         }
         Ok(common::policy::PolicyType::ImplicitMeta) => {

@@ -9,10 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost_types::Timestamp;
 use rand::RngCore;
 use selvedge_msp::{KeyError, SigningIdentity};
-use selvedge_proto::{Bytes, EnvelopeError, Message, NONCE_LEN, common, go_compat, open_envelope};
+use selvedge_proto::{Bytes, EnvelopeError, Message, NONCE_LEN, common, go_compat};
 
 use crate::error::UpdateError;
 use crate::path::check_channel_id;
+use crate::wire;
 
 pub use crate::judge::apply;
 
@@ -304,19 +305,19 @@ pub fn add_signature(
     update: &common::Envelope,
     signer: &SigningIdentity,
 ) -> Result<common::Envelope, SignError> {
-    let open = open_envelope(update)?;
-    if open.channel_header.r#type != common::HeaderType::ConfigUpdate as i32 {
+    let (header, data) = wire::open(update)?;
+    if header.r#type != common::HeaderType::ConfigUpdate as i32 {
         return Err(SignError::NotAnUpdate(format!(
             "its header type is {}",
-            open.channel_header.r#type
+            header.r#type
         )));
     }
     let mut message: common::ConfigUpdateEnvelope =
-        go_compat::decode(open.payload.data).map_err(|e| SignError::NotAnUpdate(e.to_string()))?;
+        go_compat::decode(data).map_err(|e| SignError::NotAnUpdate(e.to_string()))?;
     let signature = sign(&message.config_update, signer)?;
     message.signatures.push(signature);
     Ok(envelope(
-        &open.channel_header.channel_id,
+        &header.channel_id,
         message.config_update,
         message.signatures,
         signer,

@@ -1,6 +1,7 @@
 //! Verifying and signing blocks (spec 02 §2, §6, §8; 03 §2).
 
 mod canonical;
+mod join;
 mod sign;
 
 use std::sync::Arc;
@@ -8,14 +9,15 @@ use std::sync::Arc;
 use selvedge_msp::policy::SignedData;
 use selvedge_proto::{
     Bytes, METADATA_SLOTS, Message, block_data_hash, block_header_bytes, common, go_compat, msp,
-    open_envelope,
 };
 
 use crate::bundle::Bundle;
 use crate::error::ConfigError;
 use crate::policy::PolicyRefusal;
+use crate::wire;
 
 pub use canonical::{CanonicalFault, check_envelope};
+pub use join::{JoinRefusal, check_join_block};
 pub use sign::sign_block;
 
 /// The policy that the signatures on a block must satisfy.
@@ -265,9 +267,8 @@ fn single_config(block: &common::Block) -> Option<(common::ChannelHeader, Bytes)
         return None;
     };
     let envelope: common::Envelope = go_compat::decode(entry.clone()).ok()?;
-    let open = open_envelope(&envelope).ok()?;
-    (open.channel_header.r#type == common::HeaderType::Config as i32)
-        .then_some((open.channel_header, open.payload.data))
+    let (header, data) = wire::open(&envelope).ok()?;
+    (header.r#type == common::HeaderType::Config as i32).then_some((header, data))
 }
 
 /// Channel id and content of a config block.

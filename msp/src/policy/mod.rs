@@ -115,6 +115,12 @@ impl SignaturePolicy {
         }
         Err(refusal::explain(self, msps, signers, &run))
     }
+
+    /// As [`Self::evaluate`], without finding out why not: for a policy of which others may take the place.
+    #[must_use]
+    pub fn is_satisfied(&self, msps: &MspManager, signers: &Signers) -> bool {
+        Run::new(self, msps, signers).met(&self.rule)
+    }
 }
 
 fn compile_rule(rule: &common::SignaturePolicy, count: usize, depth: usize) -> Result<Rule, PolicyError> {
@@ -215,7 +221,7 @@ impl SignaturePolicy {
                 let all = i32::try_from(rules.len()).is_ok_and(|len| len == *n);
                 let mut separator = "";
                 match (all, n, rules.len()) {
-                    (_, 1, 2..) => f.write_str("OR(")?,
+                    (_, 1, 1..) => f.write_str("OR(")?,
                     (true, _, 1..) => f.write_str("AND(")?,
                     _ => {
                         write!(f, "OutOf({n}")?;
