@@ -1,6 +1,6 @@
 //! X.509 certificates, parsed once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,10 +9,15 @@ use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
 
-use crate::curve::{Curve, Rs};
-use crate::der;
+use crate::curve::Curve;
 use crate::keys::PublicKey;
 use crate::pem;
+
+#[cfg(test)]
+mod tests;
+mod wrapping;
+
+use wrapping::{has_canonical_wrapping, low_s_der};
 
 /// OID of the extension that carries attributes as JSON (spec 06 §4).
 pub(crate) const ATTRIBUTES_OID: &str = "1.2.3.4.5.6.7.8.1";
@@ -96,7 +101,7 @@ impl fmt::Debug for Certificate {
         write!(
             f,
             "Certificate({}, serial {})",
-            self.inner.subject,
+            self.label(),
             hex::encode(&self.inner.serial)
         )
     }
@@ -136,6 +141,10 @@ impl Certificate {
                 "bytes follow the certificate".to_owned(),
             ));
         }
+        if !has_canonical_wrapping(bytes) {
+            let reason = "its outer structure is not canonical DER, or names another signature algorithm than its inside";
+            return Err(CertificateError::Malformed(reason.to_owned()));
+        }
         let subject = parsed.subject();
         let mut inner = Inner {
             der: bytes.to_vec(),
@@ -161,8 +170,14 @@ impl Certificate {
             ip_addresses: Vec::new(),
             attributes: BTreeMap::new(),
         };
+        let mut seen = HashSet::new();
         for extension in parsed.extensions() {
             let oid = extension.oid.to_id_string();
+            if !seen.insert(extension.oid.as_bytes()) {
+                return Err(CertificateError::Malformed(format!(
+                    "it has the extension {oid} twice"
+                )));
+            }
             if extension.critical && !UNDERSTOOD_CRITICAL.contains(&oid.as_str()) {
                 inner.unknown_critical.get_or_insert(oid.clone());
             }
@@ -204,6 +219,11 @@ impl Certificate {
     #[must_use]
     pub fn subject(&self) -> String {
         self.inner.subject.clone()
+    }
+
+    /// The subject for error messages: shortened, control characters escaped.
+    pub(crate) fn label(&self) -> String {
+        shortened(&self.inner.subject)
     }
 
     /// The issuer for reading.
@@ -343,29 +363,24 @@ impl Certificate {
     }
 }
 
-/// Re-encodes a certificate whose ECDSA signature has a high S; `None` when there is nothing to change.
-fn low_s_der(certificate: &[u8], curve: Curve) -> Option<Vec<u8>> {
-    /// 1.2.840.10045.4, ecdsa signature algorithms.
-    const ECDSA_SIGNATURES: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
-    let outer = der::read_tagged(certificate, der::SEQUENCE)?;
-    let tbs = der::read(outer.content)?;
-    let algorithm = der::read_tagged(tbs.rest, der::SEQUENCE)?;
-    if !der::read_tagged(algorithm.content, der::OBJECT_ID)?
-        .content
-        .starts_with(ECDSA_SIGNATURES)
-    {
-        return None;
+/// Text from outside made fit for a message: at most 200 characters, control characters escaped.
+pub(crate) fn shortened(text: &str) -> String {
+    const LIMIT: usize = 200;
+    let mut out: String = text
+        .chars()
+        .take(LIMIT)
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect();
+    if text.chars().nth(LIMIT).is_some() {
+        out.push_str("...");
     }
-    let signature = der::read_tagged(algorithm.rest, der::BIT_STRING)?;
-    let rs = Rs::from_der(curve, signature.content.strip_prefix(&[0])?)?;
-    if rs.is_low_s() {
-        return None;
-    }
-    Some(der::sequence(&[
-        tbs.whole,
-        algorithm.whole,
-        &der::bit_string(&rs.into_low_s().to_der()),
-    ]))
+    out
 }
 
 impl Inner {

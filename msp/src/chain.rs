@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, shortened};
 use crate::identity_error::IdentityError;
 
 /// Signature checks spent on one certificate, as in Go; a tangle of CAs with equal names cannot burn more.
@@ -158,10 +158,10 @@ impl CaTree {
     }
 
     fn unknown_issuer(&self, certificate: &Certificate) -> String {
-        let known: Vec<String> = self.all().map(|ca| format!("'{}'", ca.subject())).collect();
+        let known: Vec<String> = self.all().map(|ca| format!("'{}'", ca.label())).collect();
         format!(
             "it was issued by '{}', which is not among the CAs of this MSP ({})",
-            certificate.issuer(),
+            shortened(&certificate.issuer()),
             known.join(", ")
         )
     }
@@ -198,17 +198,17 @@ fn unfit_parent(
     if !child.is_signed_by(ca) {
         return Some(format!(
             "its issuer's name is that of the CA '{}', but that CA's key did not sign it or may not sign certificates",
-            ca.subject()
+            ca.label()
         ));
     }
     if let Some(reason) = invalid_at(ca, at) {
-        return Some(format!("the CA '{}': {reason}", ca.subject()));
+        return Some(format!("the CA '{}': {reason}", ca.label()));
     }
     match ca.path_len() {
         Some(limit) if usize::try_from(limit).is_ok_and(|limit| intermediates_below > limit) => {
             Some(format!(
                 "the CA '{}' allows {limit} CAs below it and there are {intermediates_below}",
-                ca.subject()
+                ca.label()
             ))
         }
         _ => None,

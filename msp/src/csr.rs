@@ -178,15 +178,32 @@ mod tests {
         assert!(matches!(parse(forged.as_bytes()), Err(CsrError::Signature)));
     }
 
+    #[test]
+    fn a_damaged_request_asks_for_nothing_else() {
+        let key = PrivateKey::generate().unwrap();
+        let text = create(&key, "someone", &["host".to_owned()]).unwrap();
+        let original = pem::first_block(text.as_bytes()).unwrap().0.content;
+        for at in 0..original.len() {
+            for bit in 0..8 {
+                let mut bytes = original.clone();
+                bytes[at] ^= 1 << bit;
+                if let Ok(parsed) = parse(pem::encode("CERTIFICATE REQUEST", &bytes).as_bytes()) {
+                    let same = parsed.common_name == "someone"
+                        && parsed.dns_names == ["host"]
+                        && !parsed.requests_ca;
+                    assert!(
+                        same && &parsed.public_key == key.public_key(),
+                        "bit {bit} of byte {at}: {parsed:?}"
+                    );
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
-        fn a_damaged_request_is_survived(at in 0usize..200, bit in 0u8..8) {
-            let key = PrivateKey::generate().unwrap();
-            let text = create(&key, "someone", &["host".to_owned()]).unwrap();
-            let mut block = pem::first_block(text.as_bytes()).unwrap().0.content;
-            let at = at % block.len();
-            block[at] ^= 1 << bit;
-            prop_assert!(parse(pem::encode("CERTIFICATE REQUEST", &block).as_bytes()).is_err());
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(pem::encode("CERTIFICATE REQUEST", &bytes).as_bytes());
         }
     }
 }

@@ -46,12 +46,14 @@ pub enum DirError {
         reason: String,
     },
     /// None of the keys belongs to the certificate.
-    #[error("{keystore} holds no private key for the certificate {certificate}")]
+    #[error("{keystore} holds no private key for the certificate {certificate}{unreadable}")]
     NoKey {
         /// The key folder.
         keystore: String,
         /// The certificate's file.
         certificate: String,
+        /// Files there that could not be read, with the reasons; empty when there are none.
+        unreadable: String,
     },
     /// A key cannot be written.
     #[error(transparent)]
@@ -194,16 +196,23 @@ pub(crate) fn read_signer(dir: &Path) -> Result<(Vec<u8>, PrivateKey), DirError>
         reason: e.to_string(),
     })?;
     let keystore = dir.join("keystore");
+    let mut unreadable = String::new();
     for file in sorted_files(&keystore)? {
-        if let Ok(key) = PrivateKey::from_file(&file)
-            && certificate.public_key() == Some(key.public_key())
-        {
-            return Ok((text, key));
+        match PrivateKey::from_file(&file) {
+            Ok(key) if certificate.public_key() == Some(key.public_key()) => return Ok((text, key)),
+            Ok(_) => {}
+            Err(e) => {
+                unreadable.push_str("; ");
+                unreadable.push_str(&shown(&file));
+                unreadable.push_str(": ");
+                unreadable.push_str(&e.to_string());
+            }
         }
     }
     Err(DirError::NoKey {
         keystore: shown(&keystore),
         certificate: shown(&path),
+        unreadable,
     })
 }
 
@@ -363,3 +372,6 @@ fn one_newline_at_the_end(mut text: Vec<u8>) -> Option<Bytes> {
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }
+
+#[cfg(test)]
+mod tests;

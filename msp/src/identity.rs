@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use selvedge_proto::msp::SerializedIdentity;
 
-use crate::certificate::{Certificate, CertificateError};
+use crate::certificate::{Certificate, CertificateError, shortened};
 use crate::dir::{self, DirError};
 use crate::keys::{KeyError, PrivateKey, SignatureError};
 
@@ -66,8 +66,8 @@ impl Identity {
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.certificate.common_name() {
-            Some(name) => write!(f, "'{name}' of {}", self.msp_id),
-            None => write!(f, "'{}' of {}", self.certificate.subject(), self.msp_id),
+            Some(name) => write!(f, "'{}' of {}", shortened(name), self.msp_id),
+            None => write!(f, "'{}' of {}", self.certificate.label(), self.msp_id),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Why an identity is not accepted.
 
-use crate::certificate::{Certificate, CertificateError};
+use crate::certificate::{Certificate, CertificateError, shortened};
 
 /// Why bytes are not an identity, or an identity is not a valid member of its MSP. Each names the certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,7 +93,7 @@ pub enum IdentityError {
 impl IdentityError {
     pub(crate) fn chain(certificate: &Certificate, reason: String) -> Self {
         Self::Chain {
-            subject: certificate.subject(),
+            subject: certificate.label(),
             reason,
         }
     }
@@ -107,10 +107,10 @@ impl IdentityError {
         let units = if units.is_empty() {
             "none".to_owned()
         } else {
-            units.join(", ")
+            shortened(&units.join(", "))
         };
         Self::OrganizationalUnits {
-            subject: certificate.subject(),
+            subject: certificate.label(),
             units,
             reason,
         }

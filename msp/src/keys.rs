@@ -429,4 +429,44 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn p384_keys_verify_over_sha256() {
+        // openssl ecparam -name secp384r1 -genkey; openssl dgst -sha256 -sign; its S happens to be the high one.
+        let spki = "3076301006072a8648ce3d020106052b81040022036200043fdf53cdaaa2fcecabc3fca2729bb8d32173c45c6068b1db52dd\
+                    09d3e62dd07be0811b6dd4f903413a89d0544986d72d80affe1c9544d8d154a90f001d8888dd542aca3c9db009e8305b092f\
+                    189c007f53630f02f5aac13f122906d209edff6f";
+        let signature = "30660231009c48d189bee26ea4cc71df3a33c4491b46d26d8426cfecfa8f19856ddc4b74df18c658ac329e7c9afde262\
+                         d05c74aed90231009d5c3b03456e3e2a62da9c66686dc06a3343fb5bcc76a11441a81d79982433429728e2a0690d70ab\
+                         70c7b5b96baa8fbe";
+        let key = PublicKey::from_spki_der(&hex::decode(spki).unwrap()).unwrap();
+        let high = hex::decode(signature).unwrap();
+        assert_eq!(key.verify(b"a message", &high), Err(SignatureError::HighS));
+        let mut low = Rs::from_der(Curve::P384, &high).unwrap().into_low_s().to_der();
+        assert_eq!(key.verify(b"a message", &low), Ok(()));
+        assert_eq!(
+            key.verify(b"another message", &low),
+            Err(SignatureError::Mismatch)
+        );
+        low.extend_from_slice(b"trailing");
+        assert_eq!(key.verify(b"a message", &low), Ok(()));
+    }
+
+    #[test]
+    fn other_kinds_of_public_keys_are_refused() {
+        let p256 = PrivateKey::generate().unwrap().public_key().spki_der().to_vec();
+        let mut compressed = p256.clone();
+        *compressed.get_mut(26).unwrap() = 2;
+        let mut other_curve = p256.clone();
+        *other_curve.get_mut(22).unwrap() = 9;
+        for bad in [&compressed, &other_curve, &p256[..40].to_vec(), &Vec::new()] {
+            assert!(
+                matches!(
+                    PublicKey::from_spki_der(bad),
+                    Err(KeyError::UnsupportedPublicKey(_))
+                ),
+                "{bad:?}"
+            );
+        }
+    }
 }

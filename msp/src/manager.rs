@@ -7,6 +7,7 @@ use prost::Message as _;
 use selvedge_proto::msp::SerializedIdentity;
 
 use crate::cache::Cache;
+use crate::certificate::shortened;
 use crate::identity::Identity;
 use crate::identity_error::IdentityError;
 use crate::msp::Msp;
@@ -97,7 +98,7 @@ impl MspManager {
                 known.join(", ")
             };
             IdentityError::UnknownMsp {
-                msp_id: msp_id.to_owned(),
+                msp_id: shortened(msp_id),
                 known,
             }
         })

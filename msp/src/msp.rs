@@ -13,8 +13,11 @@ use crate::identity::Identity;
 use crate::identity_error::IdentityError;
 use crate::principal::{Principal, PrincipalError, role_name};
 
-/// Verdicts kept; each is a few dozen bytes.
-pub(crate) const CACHED_VERDICTS: usize = 32_768;
+/// Members remembered as valid; each takes a few dozen bytes.
+pub(crate) const CACHED_MEMBERS: usize = 32_768;
+/// Refusals remembered. They carry texts, so there are fewer, and only those about certificates of usual size.
+pub(crate) const CACHED_REFUSALS: usize = 512;
+const MAX_REFUSED_CERTIFICATE: usize = 8 * 1024;
 
 /// Which rules apply, by channel capability (spec 02 §13.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +61,9 @@ pub struct Msp {
     pub(crate) allowed_units: Vec<(String, [u8; 32])>,
     /// Empty when NodeOUs are off.
     pub(crate) node_ous: Vec<NodeOu>,
-    pub(crate) verdicts: Cache<[u8; 32], Verdict>,
+    /// Certifiers id of certificates that were found valid, by SHA-256.
+    pub(crate) members: Cache<[u8; 32], [u8; 32]>,
+    pub(crate) refusals: Cache<[u8; 32], Arc<IdentityError>>,
 }
 
 /// What was found out about a certificate: the certifiers id of a valid one.
@@ -131,11 +136,20 @@ impl Msp {
         }
         let certificate = identity.certificate();
         let key = certificate.sha256();
-        if let Some(known) = self.verdicts.get(&key) {
-            return known;
+        if let Some(certifiers) = self.members.get(&key) {
+            return Ok(certifiers);
+        }
+        if let Some(refusal) = self.refusals.get(&key) {
+            return Err(refusal);
         }
         let verdict = self.examine(certificate).map_err(Arc::new);
-        self.verdicts.insert(key, verdict.clone());
+        match &verdict {
+            Ok(certifiers) => self.members.insert(key, *certifiers),
+            Err(e) if certificate.der().len() <= MAX_REFUSED_CERTIFICATE => {
+                self.refusals.insert(key, Arc::clone(e))
+            }
+            Err(_) => {}
+        }
         verdict
     }
 
@@ -146,12 +160,12 @@ impl Msp {
         };
         if !key_allowed {
             return Err(IdentityError::KeyAlgorithm {
-                subject: certificate.subject(),
+                subject: certificate.label(),
             });
         }
         if certificate.is_ca() {
             return Err(IdentityError::IsCa {
-                subject: certificate.subject(),
+                subject: certificate.label(),
             });
         }
         let chain = self.cas.path(certificate)?;
@@ -161,8 +175,8 @@ impl Msp {
         };
         if self.cas.is_internal(issuer) {
             return Err(IdentityError::InternalNode {
-                subject: certificate.subject(),
-                issuer: issuer.subject(),
+                subject: certificate.label(),
+                issuer: issuer.label(),
             });
         }
         self.check_revocation(certificate, issuer)?;
@@ -178,7 +192,7 @@ impl Msp {
     ) -> Result<(), IdentityError> {
         match self.revoked.get(&issuer.sha256()) {
             Some(serials) if serials.contains(certificate.serial()) => Err(IdentityError::Revoked {
-                subject: certificate.subject(),
+                subject: certificate.label(),
                 serial: hex::encode(certificate.serial()),
             }),
             _ => Ok(()),
@@ -348,3 +362,6 @@ impl Msp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

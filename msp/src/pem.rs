@@ -5,6 +5,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+const BEGIN: &[u8] = b"-----BEGIN ";
+
 /// One decoded block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PemBlock {
@@ -18,7 +20,6 @@ pub struct PemBlock {
 /// is no block. A damaged block is passed over and the search goes on behind it.
 #[must_use]
 pub fn first_block(text: &[u8]) -> Option<(PemBlock, &[u8])> {
-    const BEGIN: &[u8] = b"-----BEGIN ";
     let mut rest = text;
     loop {
         let start = line_starting_with(rest, BEGIN)?;
@@ -83,7 +84,9 @@ fn block_at(text: &[u8]) -> Option<(PemBlock, &[u8])> {
     let label = begin_line.strip_suffix(b"-----")?;
     let mut body = Vec::new();
     loop {
-        if rest.is_empty() {
+        // A block that begins before this one ended shows that this one is damaged; stopping there also keeps the search
+        // linear in the length of the text.
+        if rest.is_empty() || rest.starts_with(BEGIN) {
             return None;
         }
         let (line, after) = split_line(rest);

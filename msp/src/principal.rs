@@ -148,7 +148,7 @@ impl fmt::Display for Principal {
                 )
             }
             Self::Identity(identity) => match Certificate::from_pem(&identity.id_bytes) {
-                Ok(certificate) => write!(f, "[identity '{}' of {}]", certificate.subject(), identity.mspid),
+                Ok(certificate) => write!(f, "[identity '{}' of {}]", certificate.label(), identity.mspid),
                 Err(_) => write!(f, "[an unreadable identity of {}]", identity.mspid),
             },
             Self::Anonymity { nominal: true } => f.write_str("[nominal]"),

@@ -15,7 +15,7 @@ use crate::certificate::{Certificate, CertificateError};
 use crate::chain::{CaTree, certifiers_id};
 use crate::identity::Identity;
 use crate::identity_error::IdentityError;
-use crate::msp::{CACHED_VERDICTS, Msp, MspVersion, NodeOu};
+use crate::msp::{CACHED_MEMBERS, CACHED_REFUSALS, Msp, MspVersion, NodeOu};
 use crate::pem;
 
 /// Why a configuration is not an MSP. Each names the MSP and the element.
@@ -113,7 +113,8 @@ impl Msp {
             revoked,
             allowed_units,
             node_ous,
-            verdicts: Cache::new(CACHED_VERDICTS),
+            members: Cache::new(CACHED_MEMBERS),
+            refusals: Cache::new(CACHED_REFUSALS),
             config: FabricMspConfig::default(),
         };
         setup.check_intermediates_not_revoked(&msp)?;
@@ -195,7 +196,7 @@ impl Setup<'_> {
         let normalised = |list: Vec<Certificate>| list.into_iter().map(|c| raw.normalise(c)).collect();
         let mut tree = CaTree::new(normalised(roots), normalised(intermediates));
         for ca in tree.all() {
-            let element = format!("{kind}CA certificate '{}'", ca.subject());
+            let element = format!("{kind}CA certificate '{}'", ca.label());
             if !ca.is_ca() {
                 return Err(self.rule(&element, "CA Certificate did not have the CA attribute"));
             }
@@ -211,7 +212,7 @@ impl Setup<'_> {
 
     fn check_intermediates_not_revoked(&self, msp: &Msp) -> Result<(), MspError> {
         for ca in msp.cas.all() {
-            let element = format!("CA certificate '{}'", ca.subject());
+            let element = format!("CA certificate '{}'", ca.label());
             let path = msp.cas.path(ca).map_err(|e| self.invalid(&element, e))?;
             if let Some(issuer) = path.get(1) {
                 msp.check_revocation(ca, issuer)
@@ -360,3 +361,6 @@ fn crl_authority(list: &CertificateRevocationList<'_>) -> Option<Vec<u8>> {
             _ => None,
         })
 }
+
+#[cfg(test)]
+mod tests;

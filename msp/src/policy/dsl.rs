@@ -311,3 +311,6 @@ fn role_from_text(text: &str) -> Result<common::MspPrincipal, DslError> {
         .find(|r| role_name(*r) == role);
     role.map(|role| role_principal(msp_id, role)).ok_or_else(wrong)
 }
+
+#[cfg(test)]
+mod tests;
