@@ -1,12 +1,17 @@
 //! Computing an update and applying it leads to the intended configuration, with the right versions, for any two trees.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use proptest::collection::hash_map;
 use proptest::prelude::*;
-use selvedge_channel::UpdateError;
 use selvedge_channel::update::{apply, compute, diff::diff};
-use selvedge_proto::{Bytes, Message, common};
+use selvedge_channel::verify::{check_block_content, check_join_block};
+use selvedge_channel::{Bundle, NodeRole, UpdateError};
+use selvedge_msp::Signers;
+use selvedge_proto::{Bytes, Message, common, go_compat};
+
+use crate::network::{CHANNEL, Network, update_envelope};
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![Just("a"), Just("b"), Just("c"), Just("d")].prop_map(str::to_owned)
@@ -144,6 +149,55 @@ proptest! {
             if let Ok(applied) = apply(&other, &sent) {
                 prop_assert!(applied != other);
             }
+        }
+    }
+}
+
+/// A network made once: keys and certificates cost more than the rest.
+fn network() -> &'static Network {
+    static NETWORK: OnceLock<Network> = OnceLock::new();
+    NETWORK.get_or_init(Network::new)
+}
+
+/// Bytes with some of them replaced, cut off or doubled.
+fn damaged(bytes: &[u8], damage: &[(usize, u8)], cut: usize) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    for (at, byte) in damage {
+        let at = at % bytes.len();
+        bytes[at] = *byte;
+    }
+    bytes.truncate(bytes.len().saturating_sub(cut % 40));
+    bytes.into()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Whatever comes in, there is an answer.
+    #[test]
+    fn damaged_configurations_and_updates_are_judged(
+        damage in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..6),
+        cut in prop_oneof![3 => Just(0_usize), 1 => any::<usize>()],
+    ) {
+        let network = network();
+        let config = damaged(&network.bundle.config().encode_to_vec(), &damage, cut);
+        if let Ok(config) = go_compat::decode::<common::Config>(config) {
+            let lines = diff(network.bundle.config(), &config);
+            let _: Vec<String> = lines.iter().map(ToString::to_string).collect();
+            if let Ok(bundle) = Bundle::from_config(CHANNEL, config.clone()) {
+                let _ = bundle.orderer_endpoints();
+                let _ = bundle.evaluate("/Channel/Writers", &Signers::default());
+            }
+            if let Ok(update) = compute(CHANNEL, network.bundle.config(), &config) {
+                let envelope = Bytes::from(update_envelope(&update, &[]).encode_to_vec());
+                let envelope = common::Envelope::decode(damaged(&envelope, &damage, 0));
+                let _ = envelope.map(|e| network.bundle.propose_update(&e).map_err(|e| e.to_string()));
+            }
+        }
+        let block = damaged(&network.block.encode_to_vec(), &damage, cut);
+        if let Ok(block) = go_compat::decode::<common::Block>(block) {
+            let _ = check_join_block(NodeRole::Any, &block).map_err(|e| e.to_string());
+            let _ = check_block_content(&block).map_err(|e| e.to_string());
         }
     }
 }
