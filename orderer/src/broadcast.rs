@@ -1,0 +1,124 @@
+//! Broadcast: envelopes in, one answer each, in order (spec 05 §1).
+//!
+//! Answers take until a majority has the transaction on disk, so a stream works on many envelopes at once: their
+//! signatures are checked in parallel, they join the queue in order, and they are waited for together.
+
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use selvedge_proto::{common, open_envelope, orderer};
+use tonic::Status;
+
+use crate::channel::{OrdererChannel, Role};
+use crate::consensus::Consensus;
+use crate::filter::{self, Refusal};
+use crate::registrar::Registrar;
+use crate::sequencer::Checked;
+
+/// Envelopes of one stream whose signatures are checked at the same time.
+const CHECKING: usize = 32;
+/// Envelopes of one stream that wait to be ordered.
+const WAITING: usize = 512;
+
+struct Admitted {
+    consensus: Arc<Consensus>,
+    checked: Checked,
+}
+
+/// Checks one envelope under the configuration of its channel.
+fn admit(registrar: &Registrar, envelope: common::Envelope) -> Result<Admitted, Refusal> {
+    if envelope.payload.is_empty() {
+        return Err(Refusal::bad("Message was empty"));
+    }
+    let open = open_envelope(&envelope).map_err(|e| Refusal::bad(e.to_string()))?;
+    let id = &open.channel_header.channel_id;
+    let kind = filter::route(&open.channel_header)?;
+    let channel = registrar.get(id).ok_or_else(|| {
+        Refusal::bad(format!(
+            "channel does not exist: '{id}' is not served by this orderer"
+        ))
+    })?;
+    let chain = channel
+        .chain()
+        .ok_or_else(|| Refusal::unavailable(format!("channel '{id}' is being onboarded on this orderer")))?;
+    let bundle = chain.bundle();
+    filter::check(&bundle, &envelope, &open, kind, filter::now())?;
+    Ok(Admitted {
+        consensus: consenter(&channel, id)?,
+        checked: Checked {
+            envelope,
+            kind,
+            sequence: bundle.sequence(),
+        },
+    })
+}
+
+fn consenter(channel: &OrdererChannel, id: &str) -> Result<Arc<Consensus>, Refusal> {
+    match channel.role() {
+        Role::Consenter(consensus) => Ok(consensus),
+        Role::Failed(why) => Err(Refusal::unavailable(format!(
+            "channel '{id}' has stopped on this orderer: {why}"
+        ))),
+        Role::Follower | Role::Onboarding => Err(Refusal::unavailable(format!(
+            "this orderer only follows channel '{id}'; submit to one of its consenters"
+        ))),
+    }
+}
+
+fn answer(outcome: Result<(), Refusal>) -> orderer::BroadcastResponse {
+    match outcome {
+        Ok(()) => orderer::BroadcastResponse {
+            status: common::Status::Success as i32,
+            info: String::new(),
+        },
+        Err(refusal) => orderer::BroadcastResponse {
+            status: refusal.status as i32,
+            info: refusal.info,
+        },
+    }
+}
+
+/// Answers the envelopes of one stream; ends after the first answer that is not SUCCESS.
+pub(crate) fn answers(
+    registrar: Arc<Registrar>,
+    envelopes: impl Stream<Item = Result<common::Envelope, Status>> + Send + 'static,
+) -> BoxStream<'static, Result<orderer::BroadcastResponse, Status>> {
+    let checked = envelopes
+        .take_while(|received| futures::future::ready(received.is_ok()))
+        .filter_map(|received| futures::future::ready(received.ok()))
+        .map(move |envelope| {
+            let registrar = Arc::clone(&registrar);
+            tokio::spawn(async move { admit(&registrar, envelope) })
+        })
+        .buffered(CHECKING)
+        .map(|joined| {
+            joined.unwrap_or_else(|e| Err(Refusal::new(common::Status::InternalServerError, e.to_string())))
+        });
+    let answered = checked
+        .then(|admitted| async {
+            match admitted {
+                Ok(admitted) => {
+                    let first = admitted.consensus.enqueue(&admitted.checked).await;
+                    Ok((admitted, first))
+                }
+                Err(refusal) => Err(refusal),
+            }
+        })
+        .map(|queued| async {
+            match queued {
+                Ok((admitted, first)) => admitted.consensus.settle(&admitted.checked, first).await,
+                Err(refusal) => Err(refusal),
+            }
+        })
+        .buffered(WAITING)
+        .map(answer)
+        .boxed();
+    futures::stream::unfold(Some(answered), |answered| async {
+        let mut answered = answered?;
+        let answer = answered.next().await?;
+        let go_on = answer.status == common::Status::Success as i32;
+        Some((Ok(answer), go_on.then_some(answered)))
+    })
+    .boxed()
+}

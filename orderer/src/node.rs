@@ -1,0 +1,346 @@
+//! The node: listeners, services, start and stop.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use futures::{Stream, StreamExt};
+use selvedge_comm::{
+    ClientAuth, MAX_MESSAGE_BYTES, ServerTls, TlsIdentity, bind, client_certificate, serve_grpc, serve_http,
+};
+use selvedge_msp::{Certificate, SigningIdentity};
+use selvedge_proto::orderer::atomic_broadcast_server::{AtomicBroadcast, AtomicBroadcastServer};
+use selvedge_proto::selvedge::cluster::cluster_server::ClusterServer;
+use selvedge_proto::{common, orderer};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::admin;
+use crate::broadcast;
+use crate::channel::{ChannelInfo, NodeContext};
+use crate::cluster::ClusterService;
+use crate::config::{ClientAuthConfig, OrdererConfig, TlsConfig};
+use crate::deliver::{self, Caller};
+use crate::error::{JoinError, OrdererError};
+use crate::peers::Dialling;
+use crate::registrar::Registrar;
+
+/// Blocks that wait in memory for a client that reads slowly.
+const DELIVER_AHEAD: usize = 4;
+
+/// A running ordering node.
+pub struct Orderer {
+    registrar: Arc<Registrar>,
+    address: SocketAddr,
+    admin_address: Option<SocketAddr>,
+    operations_address: Option<SocketAddr>,
+    stop: CancellationToken,
+    servers: JoinSet<Result<(), OrdererError>>,
+}
+
+struct Ordering {
+    registrar: Arc<Registrar>,
+    /// The listener demands client certificates.
+    bound: bool,
+    stop: CancellationToken,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AtomicBroadcast for Ordering {
+    type BroadcastStream = Answers<orderer::BroadcastResponse>;
+
+    async fn broadcast(
+        &self,
+        request: Request<Streaming<common::Envelope>>,
+    ) -> Result<Response<Self::BroadcastStream>, Status> {
+        let answers = broadcast::answers(Arc::clone(&self.registrar), request.into_inner());
+        let stopped = self.stop.clone().cancelled_owned();
+        Ok(Response::new(answers.take_until(stopped).boxed()))
+    }
+
+    type DeliverStream = Answers<orderer::DeliverResponse>;
+
+    async fn deliver(
+        &self,
+        request: Request<Streaming<common::Envelope>>,
+    ) -> Result<Response<Self::DeliverStream>, Status> {
+        let certificate = client_certificate(&request).and_then(|der| Certificate::from_der(&der).ok());
+        let caller = Caller {
+            certificate_hash: certificate.map(|c| c.sha256()),
+            bound: self.bound,
+        };
+        let (answers, outgoing) = tokio::sync::mpsc::channel(DELIVER_AHEAD);
+        let registrar = Arc::clone(&self.registrar);
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = deliver::serve(registrar, caller, request.into_inner(), answers) => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(outgoing).boxed()))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, OrdererError> {
+    std::fs::read(path).map_err(|source| OrdererError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, OrdererError> {
+    paths.iter().map(|p| read(p)).collect()
+}
+
+fn server_tls(config: &TlsConfig, client_auth: ClientAuth) -> Result<ServerTls, OrdererError> {
+    Ok(ServerTls {
+        identity: TlsIdentity::from_files(&config.certificate, &config.key)?,
+        client_roots: read_all(&config.client_roots)?,
+        client_auth,
+    })
+}
+
+fn dialling(config: &OrdererConfig) -> Result<Dialling, OrdererError> {
+    let identity = match (&config.cluster.tls, &config.tls) {
+        (Some(tls), _) => Some(TlsIdentity::from_files(&tls.certificate, &tls.key)?),
+        (None, Some(tls)) => Some(TlsIdentity::from_files(&tls.certificate, &tls.key)?),
+        (None, None) => None,
+    };
+    Ok(Dialling {
+        identity,
+        extra_roots: config
+            .tls
+            .as_ref()
+            .map_or(Ok(Vec::new()), |tls| read_all(&tls.roots))?,
+        addresses: config.cluster.addresses.clone(),
+    })
+}
+
+async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), OrdererError> {
+    let listener = bind(address).await?;
+    let local = listener.local_addr().map_err(|source| OrdererError::Io {
+        action: "read the address of",
+        path: PathBuf::from(address),
+        source,
+    })?;
+    Ok((listener, local))
+}
+
+impl Orderer {
+    /// Starts a node: opens its channels and listens.
+    ///
+    /// # Errors
+    /// Identity, TLS material or data folder cannot be used, or an address is taken.
+    pub async fn start(config: OrdererConfig) -> Result<Self, OrdererError> {
+        config.check().map_err(|why| OrdererError::Config {
+            path: PathBuf::from(&config.id),
+            why,
+        })?;
+        let signer = SigningIdentity::from_msp_dir(&config.msp_id, &config.msp_dir).map_err(|e| {
+            OrdererError::Identity {
+                path: config.msp_dir.clone(),
+                why: e.to_string(),
+            }
+        })?;
+        let context = Arc::new(NodeContext {
+            signer,
+            dialling: Arc::new(dialling(&config)?),
+            own_address: config.external_address.clone(),
+            raft: config.raft.clone(),
+        });
+        let bound = config
+            .tls
+            .as_ref()
+            .is_some_and(|t| t.client_auth == ClientAuthConfig::Require);
+        let tls = match &config.tls {
+            Some(tls) if bound => Some(server_tls(tls, ClientAuth::Require)?),
+            Some(tls) => Some(server_tls(tls, ClientAuth::Request)?),
+            None => None,
+        };
+        let (listener, address) = listen(&config.listen).await?;
+        let admin = match &config.admin {
+            Some(admin) => {
+                let tls = admin.tls.as_ref().map(|t| server_tls(t, ClientAuth::Require));
+                Some((listen(&admin.listen).await?, tls.transpose()?))
+            }
+            None => None,
+        };
+        let operations = match &config.operations {
+            Some(operations) => Some(listen(&operations.listen).await?),
+            None => None,
+        };
+        let registrar = Arc::new(Registrar::open(&config.data_dir, context)?);
+        let stop = CancellationToken::new();
+        let mut servers = JoinSet::new();
+
+        let ordering = Ordering {
+            registrar: Arc::clone(&registrar),
+            bound,
+            stop: stop.clone(),
+        };
+        let cluster = ClusterService {
+            registrar: Arc::clone(&registrar),
+        };
+        let mut routes = tonic::service::RoutesBuilder::default();
+        routes
+            .add_service(
+                AtomicBroadcastServer::new(ordering)
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                    .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            )
+            .add_service(
+                ClusterServer::new(cluster)
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                    .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            );
+        let stopped = stop.clone().cancelled_owned();
+        servers.spawn(async move { Ok(serve_grpc(listener, tls, routes.routes(), stopped).await?) });
+
+        let admin_address = admin.map(|((listener, address), tls)| {
+            let router = admin::router(Arc::clone(&registrar));
+            let stopped = stop.clone().cancelled_owned();
+            servers.spawn(async move { Ok(serve_http(listener, tls, router, stopped).await?) });
+            address
+        });
+        let operations_address = operations.map(|(listener, address)| {
+            let router = operations_router(Arc::clone(&registrar));
+            let stopped = stop.clone().cancelled_owned();
+            servers.spawn(async move { Ok(serve_http(listener, None, router, stopped).await?) });
+            address
+        });
+        tracing::info!(orderer = %config.id, %address, channels = registrar.infos().len(), "ordering node is up");
+        Ok(Self {
+            registrar,
+            address,
+            admin_address,
+            operations_address,
+            stop,
+            servers,
+        })
+    }
+
+    /// Address of Broadcast, Deliver and the cluster service.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Address of the channel participation interface.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Address of health and metrics.
+    pub fn operations_address(&self) -> Option<SocketAddr> {
+        self.operations_address
+    }
+
+    /// Joins a channel, as the participation interface does.
+    ///
+    /// # Errors
+    /// The block is no config block that this node can serve, or the node is in the channel already.
+    pub async fn join(&self, block: common::Block) -> Result<ChannelInfo, JoinError> {
+        self.registrar.join(block).await
+    }
+
+    /// The channels of this node.
+    pub fn channels(&self) -> Vec<ChannelInfo> {
+        self.registrar.infos()
+    }
+
+    /// Whether this node leads the channel's consensus at the moment.
+    pub fn leads(&self, channel: &str) -> bool {
+        self.registrar
+            .get(channel)
+            .and_then(|c| c.consensus())
+            .is_some_and(|c| c.is_leader())
+    }
+
+    /// Ends all streams, stops Raft and closes the files.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        self.registrar.shutdown().await;
+        while self.servers.join_next().await.is_some() {}
+    }
+
+    /// Returns when a listener has failed.
+    async fn failed(&mut self) -> Result<(), OrdererError> {
+        match self.servers.join_next().await {
+            Some(Ok(ended)) => ended,
+            Some(Err(_)) | None => Ok(()),
+        }
+    }
+}
+
+/// Runs an ordering node until `shutdown` resolves.
+///
+/// # Errors
+/// The node cannot start, or a listener fails.
+pub async fn run(
+    config: OrdererConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), OrdererError> {
+    let mut orderer = Orderer::start(config).await?;
+    let outcome = tokio::select! {
+        () = shutdown => Ok(()),
+        failed = orderer.failed() => failed,
+    };
+    orderer.stop().await;
+    outcome
+}
+
+fn operations_router(registrar: Arc<Registrar>) -> Router {
+    Router::new()
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .with_state(registrar)
+}
+
+async fn health(State(registrar): State<Arc<Registrar>>) -> axum::response::Response {
+    let failed: Vec<String> = registrar
+        .infos()
+        .into_iter()
+        .filter(|c| c.status == "failed")
+        .map(|c| c.name)
+        .collect();
+    let (code, status) = if failed.is_empty() {
+        (axum::http::StatusCode::OK, "OK")
+    } else {
+        (axum::http::StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+    };
+    let body = serde_json::json!({"status": status, "failed_checks": failed});
+    (code, axum::Json(body)).into_response()
+}
+
+async fn metrics(State(registrar): State<Arc<Registrar>>) -> String {
+    let mut text = String::from("# TYPE orderer_channel_height gauge\n");
+    for channel in registrar.all() {
+        let info = channel.info();
+        text.push_str(&format!(
+            "orderer_channel_height{{channel=\"{}\"}} {}\n",
+            info.name, info.height
+        ));
+    }
+    text.push_str("# TYPE consensus_etcdraft_is_leader gauge\n");
+    for channel in registrar.all() {
+        let leads = channel.consensus().is_some_and(|c| c.is_leader());
+        let name = channel.info().name;
+        text.push_str(&format!(
+            "consensus_etcdraft_is_leader{{channel=\"{name}\"}} {}\n",
+            u8::from(leads)
+        ));
+    }
+    text
+}
