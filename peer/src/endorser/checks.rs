@@ -1,0 +1,147 @@
+//! The checks that a proposal passes before anything runs (spec 08 §1, 02 §11).
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prost::Message;
+use selvedge_msp::policy::Signers;
+use selvedge_msp::{Certificate, Identity, MspManager};
+use selvedge_proto::{common, msp, protos};
+
+use super::unpack::Unpacked;
+use crate::channel::PeerChannel;
+use crate::scc;
+
+fn unix_seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn text(seconds: i64) -> String {
+    prost_types::Timestamp { seconds, nanos: 0 }.to_string()
+}
+
+/// The filters in front of the endorser: an expired client certificate, and a clock that is off. What does not parse
+/// passes here and is refused with its reason further on.
+pub(super) fn filter(
+    signed: &protos::SignedProposal,
+    now: SystemTime,
+    window: Duration,
+) -> Result<(), String> {
+    let Some((channel_header, signature_header)) = headers(signed) else {
+        return Ok(());
+    };
+    let now = unix_seconds(now);
+    if let Some(certificate) = certificate_of(&signature_header)
+        && now > certificate.not_after()
+    {
+        return Err(format!(
+            "proposal client identity expired: certificate of {} was valid until {}, it is {}; enroll again",
+            certificate.subject(),
+            text(certificate.not_after()),
+            text(now)
+        ));
+    }
+    let timestamp = channel_header.timestamp.unwrap_or_default();
+    if timestamp.seconds.abs_diff(now) > window.as_secs() {
+        return Err(format!(
+            "request unauthorized due to incorrect timestamp {}, peer time {}, peer.authentication.timewindow {window:?}: \
+             set the clock of the client",
+            text(timestamp.seconds),
+            text(now)
+        ));
+    }
+    Ok(())
+}
+
+fn headers(signed: &protos::SignedProposal) -> Option<(common::ChannelHeader, common::SignatureHeader)> {
+    let proposal = protos::Proposal::decode(signed.proposal_bytes.clone()).ok()?;
+    let header = common::Header::decode(proposal.header).ok()?;
+    let channel_header = common::ChannelHeader::decode(header.channel_header).ok()?;
+    let signature_header = common::SignatureHeader::decode(header.signature_header).ok()?;
+    Some((channel_header, signature_header))
+}
+
+fn certificate_of(header: &common::SignatureHeader) -> Option<Certificate> {
+    let identity = msp::SerializedIdentity::decode(header.creator.clone()).ok()?;
+    Certificate::from_pem(&identity.id_bytes).ok()
+}
+
+/// Checks headers, transaction id, creator and signature; gives the creator.
+pub(super) fn validate(proposal: &Unpacked, msps: &MspManager) -> Result<Arc<Identity>, String> {
+    validate_parts(proposal, msps).map_err(|why| format!("error validating proposal: {why}"))
+}
+
+fn validate_parts(proposal: &Unpacked, msps: &MspManager) -> Result<Arc<Identity>, String> {
+    let header = &proposal.channel_header;
+    let endorser = common::HeaderType::EndorserTransaction as i32;
+    let config = common::HeaderType::Config as i32;
+    if header.r#type != endorser && header.r#type != config {
+        let name = common::HeaderType::try_from(header.r#type)
+            .map_or_else(|_| header.r#type.to_string(), |t| t.as_str_name().to_owned());
+        return Err(format!("invalid header type {name}"));
+    }
+    if header.epoch != 0 {
+        return Err("epoch is non-zero".to_owned());
+    }
+    let signature_header = &proposal.signature_header;
+    if signature_header.nonce.is_empty() {
+        return Err("nonce is empty".to_owned());
+    }
+    if signature_header.creator.is_empty() {
+        return Err("creator is empty".to_owned());
+    }
+    let expected = selvedge_proto::compute_tx_id(&signature_header.nonce, &signature_header.creator);
+    if header.tx_id != expected {
+        return Err(format!(
+            "incorrectly computed txid '{}' -- expected '{expected}'",
+            header.tx_id
+        ));
+    }
+    let channel = &header.channel_id;
+    let creator = msps.deserialize(&signature_header.creator).map_err(|e| {
+        format!("access denied: channel [{channel}] creator org unknown, creator is malformed: {e}")
+    })?;
+    let denied = |why: String| {
+        format!(
+            "access denied: channel [{channel}] creator org [{}]: {creator}: {why}",
+            creator.msp_id()
+        )
+    };
+    msps.validate(&creator).map_err(|e| denied(e.to_string()))?;
+    creator
+        .verify(&proposal.proposal_bytes, &proposal.signature)
+        .map_err(|e| denied(e.to_string()))?;
+    Ok(creator)
+}
+
+/// Checks that belong to a channel: no such transaction yet, and the creator may propose. System chaincodes judge
+/// their callers themselves.
+pub(super) fn on_channel(
+    proposal: &Unpacked,
+    channel: &PeerChannel,
+    bundle: &selvedge_channel::Bundle,
+    creator: &Arc<Identity>,
+) -> Result<(), String> {
+    const RESOURCE: &str = "peer/Propose";
+    let tx_id = &proposal.channel_header.tx_id;
+    let known = channel
+        .ledger()
+        .contains_tx(tx_id)
+        .map_err(|e| format!("cannot look up transaction {tx_id}: {e}"))?;
+    if known {
+        return Err(format!(
+            "duplicate transaction found [{tx_id}]. Creator [{}]",
+            hex::encode(&proposal.signature_header.creator)
+        ));
+    }
+    if scc::is_system(&proposal.chaincode) {
+        return Ok(());
+    }
+    let policy = bundle
+        .acl_policy(RESOURCE)
+        .ok_or_else(|| format!("Unmapped policy for resource name: {RESOURCE}"))?;
+    bundle
+        .evaluate(&policy, &Signers::from_verified(vec![creator.clone()]))
+        .map_err(|e| format!("failed evaluating policy on signed data during check policy [{policy}]: [{e}]"))
+}

@@ -1,0 +1,158 @@
+//! The endorser: checks a proposal, runs its chaincode on a snapshot of the state, and signs what came out
+//! (spec 08 §1, 04 §2.1).
+//!
+//! ```text
+//! filter ─► unpack ─► validate ─► channel checks ─► definition ─► run ─► sign
+//!   │          └──────────┴─────────────┴ Refused       │          │       └─ Answered (endorsed)
+//!   └ Filtered                                          └──────────┴ Answered (500 without payload)
+//! ```
+
+mod checks;
+mod execute;
+mod service;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use selvedge_proto::protos;
+use tokio::sync::Semaphore;
+
+use crate::chaincode::ChaincodeRuntime;
+use crate::context::PeerContext;
+
+pub use service::EndorserService;
+
+/// What comes of a proposal. In the process of the gateway the cases differ more than on the wire (spec 04 §2.1).
+#[derive(Debug, Clone, PartialEq)]
+pub enum EndorseOutcome {
+    /// The endorser answered. A status below 400 is endorsed; 500 without a payload means that the chaincode could not
+    /// be executed here; anything else is what the chaincode said.
+    Answered(Box<protos::ProposalResponse>),
+    /// The proposal is malformed, not allowed, or was made before. Asking another peer is no use.
+    Refused(String),
+    /// A filter in front of the endorser: an expired client certificate, or a clock that is off.
+    Filtered(String),
+}
+
+/// Settings of the endorser.
+#[derive(Clone)]
+pub struct EndorserConfig {
+    /// How far a proposal's timestamp may be from this peer's clock.
+    pub time_window: Duration,
+    /// The clock.
+    pub clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+impl std::fmt::Debug for EndorserConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndorserConfig")
+            .field("time_window", &self.time_window)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for EndorserConfig {
+    fn default() -> Self {
+        Self {
+            time_window: Duration::from_secs(15 * 60),
+            clock: Arc::new(SystemTime::now),
+        }
+    }
+}
+
+struct Inner {
+    context: Arc<dyn PeerContext>,
+    runtime: Arc<ChaincodeRuntime>,
+    config: EndorserConfig,
+    running: Semaphore,
+}
+
+/// Endorses proposals. Clones share everything.
+#[derive(Clone)]
+pub struct Endorser {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Endorser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endorser")
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Endorser {
+    /// An endorser of this peer.
+    pub fn new(
+        context: Arc<dyn PeerContext>,
+        runtime: Arc<ChaincodeRuntime>,
+        config: EndorserConfig,
+    ) -> Self {
+        let running = Semaphore::new(runtime.concurrency());
+        Self {
+            inner: Arc::new(Inner {
+                context,
+                runtime,
+                config,
+                running,
+            }),
+        }
+    }
+
+    /// The runtime that proposals run in.
+    pub fn runtime(&self) -> &Arc<ChaincodeRuntime> {
+        &self.inner.runtime
+    }
+
+    /// Processes a proposal on a blocking thread; waits while as many as allowed are running.
+    pub async fn process_proposal(&self, proposal: protos::SignedProposal) -> EndorseOutcome {
+        let Ok(_permit) = self.inner.running.acquire().await else {
+            return EndorseOutcome::Refused("the endorser is shutting down".to_owned());
+        };
+        let this = self.clone();
+        match tokio::task::spawn_blocking(move || this.process(&proposal)).await {
+            Ok(outcome) => outcome,
+            Err(e) => {
+                tracing::error!(error = %e, "endorsing a proposal failed inside the peer");
+                EndorseOutcome::Refused(
+                    "the endorser failed on this proposal; the peer's log has details".to_owned(),
+                )
+            }
+        }
+    }
+
+    /// Processes a proposal on the calling thread.
+    pub fn process(&self, proposal: &protos::SignedProposal) -> EndorseOutcome {
+        let config = &self.inner.config;
+        if let Err(why) = checks::filter(proposal, (config.clock)(), config.time_window) {
+            return EndorseOutcome::Filtered(why);
+        }
+        match self.process_filtered(proposal) {
+            Ok(response) => EndorseOutcome::Answered(Box::new(response)),
+            Err(why) => EndorseOutcome::Refused(why),
+        }
+    }
+
+    fn process_filtered(
+        &self,
+        proposal: &protos::SignedProposal,
+    ) -> Result<protos::ProposalResponse, String> {
+        let context = &self.inner.context;
+        let proposal = unpack::unpack(proposal)?;
+        let id = &proposal.channel_header.channel_id;
+        if id.is_empty() {
+            let creator = checks::validate(&proposal, context.local_msp())?;
+            return Ok(self.execute(&proposal, creator, None));
+        }
+        let Some(channel) = context.channel(id) else {
+            return Ok(execute::could_not(format!("channel '{id}' not found")));
+        };
+        let bundle = channel.bundle();
+        let creator = checks::validate(&proposal, bundle.msps())?;
+        checks::on_channel(&proposal, &channel, &bundle, &creator)?;
+        Ok(self.execute(&proposal, creator, Some((channel, bundle))))
+    }
+}
