@@ -166,6 +166,12 @@ impl SigningIdentity {
         self.inner.identity.certificate()
     }
 
+    /// The key, for those who keep an identity for later (the edge gateway).
+    #[must_use]
+    pub fn private_key(&self) -> &PrivateKey {
+        &self.inner.key
+    }
+
     /// The identity without the key.
     #[must_use]
     pub fn identity(&self) -> &Identity {

@@ -1,0 +1,167 @@
+//! The edge gateway's configuration file.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use selvedge_sdk::{ClientTls, Endpoint};
+use serde::{Deserialize, Serialize};
+
+use crate::EdgeError;
+use crate::buffer::BufferLimits;
+
+/// Configuration of an edge gateway, from YAML; relative paths are relative to the file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeConfig {
+    /// Name of this gateway, for logs.
+    pub id: String,
+    /// Address of the REST interface.
+    pub listen: String,
+    /// Its organisation.
+    pub msp_id: String,
+    /// Folder of its certificate and key.
+    pub msp_dir: PathBuf,
+    /// Folder of the buffer.
+    pub data_dir: PathBuf,
+    /// Where transactions go.
+    pub uplink: UplinkConfig,
+    /// How much is kept at most.
+    #[serde(default)]
+    pub buffer: BufferLimits,
+}
+
+/// Who collects the endorsements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UplinkMode {
+    /// A peer's gateway service.
+    #[default]
+    Gateway,
+    /// This gateway itself: it sends proposals to peers, checks what they endorse, and submits to the orderers.
+    Direct,
+}
+
+/// Where transactions go.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UplinkConfig {
+    /// Who collects the endorsements.
+    #[serde(default)]
+    pub mode: UplinkMode,
+    /// Peers. In gateway mode one is used and the others stand by; in direct mode all of them endorse.
+    pub peers: Vec<EndpointConfig>,
+    /// Orderers, for direct mode; those of the channel's configuration if empty.
+    #[serde(default)]
+    pub orderers: Vec<EndpointConfig>,
+    /// Requests under way at a time.
+    #[serde(default = "in_flight")]
+    pub in_flight: usize,
+    /// Pause after the first failure; doubled at each further one.
+    #[serde(default = "first_pause", with = "humantime_text")]
+    pub first_pause: Duration,
+    /// Longest pause between attempts.
+    #[serde(default = "longest_pause", with = "humantime_text")]
+    pub longest_pause: Duration,
+    /// How long to wait for one answer: an endorsement, an orderer's, a commit.
+    #[serde(default = "deadline", with = "humantime_text")]
+    pub deadline: Duration,
+}
+
+/// A node to dial.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointConfig {
+    /// `host:port`.
+    pub address: String,
+    /// The node's organisation.
+    pub msp_id: String,
+    /// Name in its TLS certificate where that differs from the host.
+    #[serde(default)]
+    pub server_name: Option<String>,
+    /// PEM file with the roots of its TLS certificate; plain text without.
+    #[serde(default)]
+    pub tls_roots: Option<PathBuf>,
+}
+
+fn in_flight() -> usize {
+    64
+}
+
+fn first_pause() -> Duration {
+    Duration::from_millis(200)
+}
+
+fn longest_pause() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn deadline() -> Duration {
+    Duration::from_secs(30)
+}
+
+mod humantime_text {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&humantime::format_duration(*value).to_string())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        humantime::parse_duration(&String::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl EdgeConfig {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not of this form, or names no peer.
+    pub fn read(path: &Path) -> Result<Self, EdgeError> {
+        let text = std::fs::read_to_string(path).map_err(|source| EdgeError::ReadFile {
+            path: path.to_owned(),
+            source,
+        })?;
+        let bad = |why: String| EdgeError::Config {
+            path: path.to_owned(),
+            why,
+        };
+        let mut config: Self = serde_yaml_ng::from_str(&text).map_err(|e| bad(e.to_string()))?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        config.msp_dir = base.join(&config.msp_dir);
+        config.data_dir = base.join(&config.data_dir);
+        let uplink = &mut config.uplink;
+        for endpoint in uplink.peers.iter_mut().chain(&mut uplink.orderers) {
+            if let Some(file) = &mut endpoint.tls_roots {
+                *file = base.join(&*file);
+            }
+        }
+        if uplink.peers.is_empty() {
+            return Err(bad("uplink.peers is empty; name at least one peer".to_owned()));
+        }
+        if uplink.in_flight == 0 {
+            return Err(bad("uplink.in_flight is 0; nothing would ever be sent".to_owned()));
+        }
+        Ok(config)
+    }
+}
+
+impl EndpointConfig {
+    /// The endpoint to dial, with its roots read.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, EdgeError> {
+        let Some(file) = &self.tls_roots else {
+            return Ok(Endpoint::plain(&self.address));
+        };
+        let roots = std::fs::read(file).map_err(|source| EdgeError::ReadFile {
+            path: file.clone(),
+            source,
+        })?;
+        let tls = ClientTls {
+            roots: vec![roots],
+            server_name: self.server_name.clone(),
+            ..ClientTls::default()
+        };
+        Ok(Endpoint::tls(&self.address, tls))
+    }
+}

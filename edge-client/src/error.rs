@@ -1,0 +1,43 @@
+//! Why an edge gateway cannot start or go on.
+
+use std::path::PathBuf;
+
+use crate::buffer::BufferError;
+
+/// Failures of the gateway as a whole; a single request's fate is in its [`crate::EntryView`].
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The configuration is not usable.
+    #[error("{}: {why}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The gateway's certificate or key is not usable, or cannot be kept beside the buffer.
+    #[error("identity in {}: {why}", path.display())]
+    Identity {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The buffer failed.
+    #[error(transparent)]
+    Buffer(#[from] BufferError),
+    /// A connection setting is not usable, or the listener failed.
+    #[error(transparent)]
+    Comm(#[from] selvedge_comm::CommError),
+    /// The client could not be set up.
+    #[error(transparent)]
+    Sdk(#[from] selvedge_sdk::Error),
+}

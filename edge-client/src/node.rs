@@ -1,0 +1,113 @@
+//! Starting and stopping an edge gateway.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use selvedge_comm::{CommError, bind, serve_http};
+use selvedge_msp::{PrivateKey, SigningIdentity};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::EdgeError;
+use crate::api::{Api, router};
+use crate::buffer::Buffer;
+use crate::config::EdgeConfig;
+use crate::identities::Identities;
+use crate::uplink::Uplink;
+
+/// A running edge gateway.
+#[derive(Debug)]
+pub struct Edge {
+    address: SocketAddr,
+    stop: CancellationToken,
+    server: JoinHandle<Result<(), CommError>>,
+    uplink: JoinHandle<()>,
+}
+
+fn load_identity(config: &EdgeConfig) -> Result<(SigningIdentity, PrivateKey), EdgeError> {
+    let bad = |why: String| EdgeError::Identity {
+        path: config.msp_dir.clone(),
+        why,
+    };
+    let identity =
+        SigningIdentity::from_msp_dir(&config.msp_id, &config.msp_dir).map_err(|e| bad(e.to_string()))?;
+    Ok((identity.clone(), identity.private_key().clone()))
+}
+
+impl Edge {
+    /// Opens the buffer, sends what was left in it, and serves devices.
+    ///
+    /// # Errors
+    /// The identity or the buffer is not usable, or the address is in use.
+    pub async fn start(config: EdgeConfig) -> Result<Self, EdgeError> {
+        let (identity, key) = load_identity(&config)?;
+        let identities = Identities::open(
+            &config.data_dir.join("identities"),
+            &config.msp_id,
+            identity,
+            &key,
+        )?;
+        let buffer = Arc::new(Buffer::open(&config.data_dir.join("buffer"), config.buffer)?);
+        let open: usize = buffer.totals().open.values().sum();
+        if open > 0 {
+            tracing::info!(open, "requests from before are sent now");
+        }
+        let uplink = Arc::new(Uplink::new(Arc::clone(&buffer), identities, config.uplink)?);
+        let listener = bind(&config.listen).await?;
+        let address = listener.local_addr().map_err(|source| CommError::Bind {
+            address: config.listen.clone(),
+            source,
+        })?;
+
+        let stop = CancellationToken::new();
+        let api = Arc::new(Api {
+            id: config.id.clone(),
+            buffer,
+            uplink: Arc::clone(&uplink),
+        });
+        let server = tokio::spawn(serve_http(
+            listener,
+            None,
+            router(api),
+            stop.clone().cancelled_owned(),
+        ));
+        let uplink = tokio::spawn(uplink.run(stop.clone()));
+        tracing::info!(id = %config.id, %address, "edge gateway serves");
+        Ok(Self {
+            address,
+            stop,
+            server,
+            uplink,
+        })
+    }
+
+    /// Address of the REST interface.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops serving and sending. What is open stays in the buffer.
+    ///
+    /// # Errors
+    /// The server had failed before.
+    pub async fn stop(self) -> Result<(), EdgeError> {
+        self.stop.cancel();
+        if let Ok(result) = self.server.await {
+            result?;
+        }
+        // A broken-off uplink has nothing to tell: its work is in the buffer.
+        drop(self.uplink.await);
+        Ok(())
+    }
+}
+
+/// Runs an edge gateway until `shutdown` resolves.
+///
+/// # Errors
+/// It cannot start, or its server fails.
+pub async fn run(config: EdgeConfig, shutdown: impl Future<Output = ()>) -> Result<(), EdgeError> {
+    let edge = Edge::start(config).await?;
+    shutdown.await;
+    edge.stop().await
+}
