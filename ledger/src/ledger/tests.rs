@@ -426,7 +426,7 @@ fn the_state_is_rolled_forward_from_the_block_files() {
                 None,
             ),
         );
-        commit(l, vec![first, second, metadata], &[round % 4], vec![]);
+        commit(l, vec![first, second, metadata], &[round % 3], vec![]);
         if round == 5 {
             drop(ledger.take());
             copy_dir(&state, old.path());
