@@ -1,6 +1,6 @@
 //! Reading: one RFQ, its history, and lists.
 
-use selvedge_chaincode::{Args, Context, Error, Response, Result, split_composite_key};
+use selvedge_chaincode::{Args, Context, Error, Response, Result, decode_state, split_composite_key};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -143,8 +143,7 @@ pub(crate) fn list(ctx: &Context<'_>, args: &Args) -> Result<Response> {
             break;
         }
         let rfq = if filter.party.is_none() {
-            let rfq: Rfq = serde_json::from_slice(&value)
-                .map_err(|why| Error::internal(format!("RFQ {id} does not decode: {why}")))?;
+            let rfq: Rfq = decode_state(&key, &value)?;
             filter.wants(rfq.state.as_str()).then_some(rfq)
         } else if filter.wants(&String::from_utf8_lossy(&value)) {
             Some(load(ctx, id)?)

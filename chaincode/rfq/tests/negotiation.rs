@@ -1,5 +1,7 @@
 //! The negotiation as its parties see it: MISSION's JSON shapes, turns, refusals, history and events.
 
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 use selvedge_chaincode::testing::{MockLedger, TestCaller};
 use selvedge_chaincode_rfq::RfqContract;
 use serde_json::{Value, json};

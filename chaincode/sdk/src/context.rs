@@ -91,7 +91,9 @@ impl<'h> Context<'h> {
 
     /// The committed value of a key, read as JSON. Status 500 when it does not decode.
     pub fn get_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        self.get_state(key)?.map(|bytes| decode(key, &bytes)).transpose()
+        self.get_state(key)?
+            .map(|bytes| decode_state(key, &bytes))
+            .transpose()
     }
 
     /// Writes a key. Status 400 when the key is empty.
@@ -214,11 +216,21 @@ impl<'h> Context<'h> {
     }
 }
 
-fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|why| {
+/// Reads JSON text. One reader for everything: serde_json has separate code for bytes, which would double a module.
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+    serde_json::from_str(text).map_err(|why| why.to_string())
+}
+
+/// Reads a stored JSON value, as [`Context::get_json`] does; for values that came from a range.
+///
+/// # Errors
+/// Status 500 naming the key when the value does not decode.
+pub fn decode_state<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T> {
+    from_json(value).map_err(|why| {
         Error::internal(format!(
-            "state of {} does not decode: {why}",
-            key.replace('\0', "/")
+            "the state of {} does not decode: {why}",
+            key.replace('\0', "/").trim_matches('/')
         ))
     })
 }
@@ -240,7 +252,7 @@ impl Caller<'_> {
     }
 
     fn json<T: DeserializeOwned>(&self, fact: Fact) -> Result<T> {
-        serde_json::from_slice(&self.host.fact(fact)?).map_err(|why| {
+        from_json(&self.host.fact(fact)?).map_err(|why| {
             Error::internal(format!(
                 "the peer handed over a broken fact about the caller: {why}"
             ))

@@ -1,9 +1,10 @@
 //! The shape of a contract: a table of functions, from which calls are dispatched and the metadata is made.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
 
 use crate::host::Host;
-use crate::response::to_json;
 use crate::{Args, Context, Error, Level, Response, Result};
 
 /// The function with which Fabric's tools ask what a contract offers.
@@ -110,37 +111,87 @@ fn invoke<C: Contract>(host: &dyn Host) -> Result<Response> {
     (function.handler)(&Context::new(host), &args)
 }
 
+#[derive(Serialize)]
+struct Info {
+    title: &'static str,
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct Schema {
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct Parameter {
+    name: &'static str,
+    required: bool,
+    schema: Schema,
+}
+
+#[derive(Serialize)]
+struct Transaction {
+    name: &'static str,
+    tag: [&'static str; 1],
+    parameters: Vec<Parameter>,
+    returns: Schema,
+}
+
+#[derive(Serialize)]
+struct ContractMetadata {
+    name: &'static str,
+    default: bool,
+    info: Info,
+    transactions: Vec<Transaction>,
+}
+
+#[derive(Serialize)]
+struct Components {
+    schemas: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Metadata {
+    info: Info,
+    contracts: BTreeMap<&'static str, ContractMetadata>,
+    components: Components,
+}
+
 fn metadata<C: Contract>() -> Result<Response> {
-    let transactions: Vec<_> = C::FUNCTIONS
-        .iter()
-        .map(|function| {
-            let parameters: Vec<_> = function
-                .parameters
-                .iter()
-                .map(|name| {
-                    let required = !name.ends_with('?');
-                    json!({"name": name.trim_end_matches('?'), "required": required, "schema": {"type": "string"}})
-                })
-                .collect();
-            let tag = match function.kind {
-                Kind::Submit => "submitTx",
-                Kind::Evaluate => "evaluateTx",
-            };
-            json!({"name": function.name, "tag": [tag], "parameters": parameters, "returns": {"type": "string"}})
-        })
-        .collect();
-    let contract = json!({
-        "name": C::NAME,
-        "default": true,
-        "info": {"title": C::NAME, "version": C::VERSION},
-        "transactions": transactions,
-    });
-    let document = json!({
-        "info": {"title": C::NAME, "version": C::VERSION},
-        "contracts": {C::NAME: contract},
-        "components": {"schemas": {}},
-    });
-    Ok(Response::bytes(to_json(&document)?))
+    let info = || Info {
+        title: C::NAME,
+        version: C::VERSION,
+    };
+    let text = || Schema { kind: "string" };
+    let parameter = |name: &&'static str| Parameter {
+        name: name.trim_end_matches('?'),
+        required: !name.ends_with('?'),
+        schema: text(),
+    };
+    let transaction = |function: &Function| Transaction {
+        name: function.name,
+        tag: [match function.kind {
+            Kind::Submit => "submitTx",
+            Kind::Evaluate => "evaluateTx",
+        }],
+        parameters: function.parameters.iter().map(parameter).collect(),
+        returns: text(),
+    };
+    let transactions = C::FUNCTIONS.iter().map(transaction).collect();
+    let contract = ContractMetadata {
+        name: C::NAME,
+        default: true,
+        info: info(),
+        transactions,
+    };
+    Response::json(&Metadata {
+        info: info(),
+        contracts: BTreeMap::from([(C::NAME, contract)]),
+        components: Components {
+            schemas: BTreeMap::new(),
+        },
+    })
 }
 
 /// Makes a crate of type `cdylib` a contract that a peer can run: exports what ABI version 1 asks for.

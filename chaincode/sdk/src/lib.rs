@@ -57,7 +57,7 @@ mod time;
 
 pub use args::{Args, ObjectText};
 pub use condition::{Condition, MAX_CONDITIONS};
-pub use context::{Caller, Context, HistoryIterator, Level, StateIterator};
+pub use context::{Caller, Context, HistoryIterator, Level, StateIterator, decode_state};
 pub use contract::{Contract, Function, Handler, Kind, run};
 pub use decimal::{Decimal, DecimalError};
 pub use error::{Error, Result};

@@ -1,8 +1,9 @@
 //! What an invocation answers.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::{Error, Result};
+use crate::{Error, Result, decode_state};
 
 /// The answer of an invocation. Status 200 is success; from 400 on nothing is written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,6 +37,14 @@ impl Response {
     /// Status 500 when the value has no JSON form.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         to_json(value).map(Self::bytes)
+    }
+
+    /// Reads the payload as JSON: for the answers of other contracts.
+    ///
+    /// # Errors
+    /// Status 500 when it does not decode.
+    pub fn read_json<T: DeserializeOwned>(&self) -> Result<T> {
+        decode_state("the answer", &self.payload)
     }
 
     /// True below 400.

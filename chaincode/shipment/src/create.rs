@@ -136,7 +136,8 @@ fn agreement(ctx: &Context<'_>, reference: &RfqReference) -> Result<Agreement> {
             format!("chaincode {chaincode}: {}", answer.message),
         ));
     }
-    serde_json::from_slice(&answer.payload)
+    answer
+        .read_json()
         .map_err(|why| Error::internal(format!("chaincode {chaincode} did not answer with an RFQ: {why}")))
 }
 

@@ -1,7 +1,7 @@
 //! Reading: one shipment, lists of shipments, and the readings themselves page by page.
 
 use selvedge_chaincode::{
-    Args, Condition, Context, Error, Response, Result, composite_key, split_composite_key,
+    Args, Condition, Context, Error, Response, Result, composite_key, decode_state, split_composite_key,
 };
 use serde::Serialize;
 
@@ -9,7 +9,6 @@ use crate::access::{load, load_custody};
 use crate::events::violations;
 use crate::keys;
 use crate::model::{Custody, Reading, Shipment, Status};
-use crate::summary::decode;
 
 const DEFAULT_LIST: u64 = 50;
 const MAX_LIST: u64 = 200;
@@ -206,7 +205,7 @@ pub(crate) fn readings(ctx: &Context<'_>, args: &Args) -> Result<Response> {
             page.bookmark = parts.get(1..).map(|parts| parts.join("/"));
             break;
         }
-        let reading = decode(&key, &value)?;
+        let reading: Reading = decode_state(&key, &value)?;
         page.readings.push(Listed {
             late: delivered.is_some_and(|delivered| reading.recorded_at > delivered),
             after_delivery: delivered.is_some_and(|delivered| reading.time > delivered),

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use selvedge_chaincode::json::Object;
-use selvedge_chaincode::{Args, Condition, Context, Decimal, Error, Response, Result, Timestamp};
+use selvedge_chaincode::{
+    Args, Condition, Context, Decimal, Error, Response, Result, Timestamp, decode_state,
+};
 use serde::Serialize;
 
 use crate::access::{load, load_custody};
@@ -257,7 +259,7 @@ pub(crate) fn summary(ctx: &Context<'_>, args: &Args) -> Result<Response> {
     let mut tally = Tally::default();
     for entry in ctx.composite_range(keys::READING, &[&id])? {
         let (key, value) = entry?;
-        tally.add(&shipment, &custody, decode(&key, &value)?);
+        tally.add(&shipment, &custody, decode_state(&key, &value)?);
     }
     let mut violations = tally.violations;
     violations.sort_by_key(|violation| violation.time);
@@ -296,15 +298,5 @@ pub(crate) fn summary(ctx: &Context<'_>, args: &Args) -> Result<Response> {
         violations,
         route_points,
         route,
-    })
-}
-
-/// A stored reading.
-pub(crate) fn decode(key: &str, value: &[u8]) -> Result<Reading> {
-    serde_json::from_slice(value).map_err(|why| {
-        Error::internal(format!(
-            "the reading at {} does not decode: {why}",
-            key.replace('\0', "/")
-        ))
     })
 }

@@ -1,9 +1,12 @@
 //! The summary does not depend on how readings arrived: any order, any repetition, any batching, any devices in between.
 
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 mod common;
 
 use common::{ask, device, with_shipment};
 use proptest::prelude::*;
+use selvedge_chaincode::Decimal;
 use serde_json::{Value, json};
 
 #[derive(Debug, Clone)]
@@ -113,9 +116,10 @@ proptest! {
         let temperatures: Vec<i32> = readings.iter().filter_map(|r| r.temperature).collect();
         let sensor = &expected["sensors"]["temperature"];
         if let (Some(min), Some(max)) = (temperatures.iter().min(), temperatures.iter().max()) {
-            let tenths = |value: &Value| (value.as_str().unwrap().parse::<f64>().unwrap() * 10.0).round() as i32;
+            let tenths = |tenths: &i32| format!("{tenths}e-1").parse::<Decimal>().unwrap().to_string();
             prop_assert_eq!(&sensor["count"], temperatures.len());
-            prop_assert_eq!((tenths(&sensor["min"]["value"]), tenths(&sensor["max"]["value"])), (*min, *max));
+            prop_assert_eq!(&sensor["min"]["value"], &tenths(min));
+            prop_assert_eq!(&sensor["max"]["value"], &tenths(max));
             let cause = readings.iter().filter(|r| r.temperature == Some(*min)).map(|r| (r.minute, r.device, r.sequence)).min().unwrap();
             prop_assert_eq!(&sensor["min"]["sequence"], cause.2);
         }

@@ -1,6 +1,10 @@
 //! A ledger with both contracts and the identities that the tests act with.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part; a failed step is a failed test"
+)]
 
 use selvedge_chaincode::testing::{MockLedger, TestCaller};
 use selvedge_chaincode_rfq::RfqContract;
