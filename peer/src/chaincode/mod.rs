@@ -10,17 +10,19 @@
 
 pub(crate) mod collections;
 mod error;
+mod invocation;
 pub mod package;
 mod runtime;
 pub mod simulator;
 pub(crate) mod state;
 pub mod store;
 mod transaction;
-mod wasm;
+pub(crate) mod wasm;
 
 pub use error::{ExecuteError, Place, RuntimeError};
 pub use package::PackageError;
-pub use runtime::{ChaincodeRuntime, Executed, Invocation, NotAvailable, Resolved};
+pub use invocation::{Executed, Invocation};
+pub use runtime::{ChaincodeRuntime, NotAvailable, Resolved};
 pub use simulator::{SimulationResults, SimulationState, Simulator};
 pub use store::{InstalledPackage, PackageStore};
 pub use transaction::TxContext;

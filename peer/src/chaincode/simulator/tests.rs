@@ -53,33 +53,6 @@ impl MemoryState {
             entry(Bytes::copy_from_slice(value)),
         );
     }
-
-    /// Applies what a transaction wrote, as a commit would.
-    pub(crate) fn apply(&mut self, results: &SimulationResults, version: Version) {
-        for ns in &results.public.ns_rwset {
-            let set = kvrwset::KvrwSet::decode(ns.rwset.clone()).unwrap();
-            for write in set.writes {
-                if write.is_delete {
-                    self.public.remove(&(ns.namespace.clone(), write.key));
-                } else {
-                    self.put(&ns.namespace, &write.key, &write.value, version);
-                }
-            }
-        }
-        for ns in results.private.iter().flat_map(|p| &p.ns_pvt_rwset) {
-            for coll in &ns.collection_pvt_rwset {
-                for write in kvrwset::KvrwSet::decode(coll.rwset.clone()).unwrap().writes {
-                    self.put_private(
-                        &ns.namespace,
-                        &coll.collection_name,
-                        &write.key,
-                        &write.value,
-                        version,
-                    );
-                }
-            }
-        }
-    }
 }
 
 impl StateReader for MemoryState {

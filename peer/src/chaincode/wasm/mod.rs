@@ -10,7 +10,7 @@ mod imports;
 mod limits;
 pub(crate) mod list;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod ticker;
 
 use std::path::Path;
