@@ -1,0 +1,158 @@
+//! Evaluate: ask one peer, write nothing (spec 04 §2.2).
+
+use selvedge_proto::gateway::{EvaluateRequest, EvaluateResponse};
+use selvedge_proto::{chaincode_action, protos};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::peers::GatewayPeer;
+use super::proposal::Proposed;
+use super::status::{Detail, status};
+use super::{Inner, deadline};
+
+impl Inner {
+    pub(super) async fn evaluate(
+        &self,
+        request: EvaluateRequest,
+        deadline: Option<Instant>,
+    ) -> Result<EvaluateResponse, Status> {
+        let proposed = Proposed::open(request.proposed_transaction, "an evaluate request is required")
+            .map_err(|status| *status)?;
+        let channel = self
+            .context
+            .channel(&proposed.channel)
+            .ok_or_else(|| Status::unavailable(format!("channel '{}' not found", proposed.channel)))?;
+        let bundle = channel.bundle();
+
+        let targets = request.target_organizations;
+        let only_own = targets.is_empty() && proposed.has_transient;
+        let own = &self.peers.local().msp_id;
+        let mut candidates: Vec<GatewayPeer> = self
+            .peers
+            .of_channel(&bundle)
+            .into_iter()
+            .filter(|p| match (targets.is_empty(), only_own) {
+                (false, _) => targets.contains(&p.msp_id),
+                (true, true) => p.msp_id == *own,
+                (true, false) => true,
+            })
+            .collect();
+        let mut unavailable = Vec::new();
+        candidates.retain(|peer| match self.lacks(&channel, peer, &proposed.chaincode) {
+            Some(why) => {
+                unavailable.push(peer.detail(why));
+                false
+            }
+            None => true,
+        });
+        if candidates.is_empty() {
+            let mut message = format!(
+                "no peers available to evaluate chaincode {} in channel {}",
+                proposed.chaincode, proposed.channel
+            );
+            if only_own {
+                message = format!(
+                    "no endorsers found in the gateway's organization; retry specifying target organization(s) to \
+                     protect transient data: {message}"
+                );
+            }
+            return Err(status(Code::FailedPrecondition, message, &unavailable));
+        }
+
+        let mut details: Vec<Detail> = Vec::new();
+        let mut last = Code::Unavailable;
+        for peer in &candidates {
+            let asked = self.peers.endorse(&bundle, peer, &proposed.signed);
+            let Some(outcome) = deadline::within(deadline, asked).await else {
+                return Err(status(
+                    Code::DeadlineExceeded,
+                    "evaluate timeout expired",
+                    &details,
+                ));
+            };
+            match outcome {
+                Ok(answer) => {
+                    return Ok(EvaluateResponse {
+                        result: Some(result(answer)),
+                    });
+                }
+                Err(failure) => {
+                    details.push(peer.detail(failure.message.clone()));
+                    last = failure.code;
+                    if !failure.retry {
+                        let message =
+                            format!("evaluate call to endorser returned error: {}", failure.message);
+                        return Err(status(failure.code, message, &details));
+                    }
+                }
+            }
+        }
+        Err(status(
+            last,
+            "failed to evaluate transaction, see attached details for more info",
+            &details,
+        ))
+    }
+
+    /// Why this process cannot run a chaincode, as far as that is known before asking; other peers say so themselves.
+    pub(super) fn lacks(
+        &self,
+        channel: &crate::channel::PeerChannel,
+        peer: &GatewayPeer,
+        chaincode: &str,
+    ) -> Option<String> {
+        if !peer.is_local || crate::scc::is_system(chaincode) {
+            return None;
+        }
+        self.runtime
+            .installed(channel, chaincode, &peer.msp_id)
+            .err()
+            .map(|why| why.to_string())
+    }
+}
+
+/// The response with the payload that the contract gave; the one beside it may be cut by the endorser.
+fn result(answer: protos::ProposalResponse) -> protos::Response {
+    let mut response = answer.response.unwrap_or_default();
+    if let Ok(action) = chaincode_action(answer.payload)
+        && let Some(full) = action.response
+    {
+        response.payload = full.payload;
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn the_payload_comes_from_the_action_when_there_is_one() {
+        let response = |payload: &'static [u8]| {
+            Some(protos::Response {
+                status: 200,
+                message: "m".into(),
+                payload: Bytes::from_static(payload),
+            })
+        };
+        let action = protos::ChaincodeAction {
+            response: response(b"whole"),
+            ..Default::default()
+        };
+        let payload = protos::ProposalResponsePayload {
+            proposal_hash: Bytes::new(),
+            extension: action.encode_to_vec().into(),
+        };
+        let mut answer = protos::ProposalResponse {
+            response: response(b"cut"),
+            payload: payload.encode_to_vec().into(),
+            ..Default::default()
+        };
+        assert_eq!(result(answer.clone()).payload, "whole");
+        answer.payload = Bytes::from_static(&[0xff]);
+        assert_eq!(result(answer).payload, "cut");
+    }
+}

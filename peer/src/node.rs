@@ -1,0 +1,191 @@
+//! What all services of a peer share: who it is, and the channels that it has joined.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use selvedge_channel::{Bundle, NodeRole};
+use selvedge_msp::{MspManager, SigningIdentity};
+use selvedge_proto::common;
+use tokio::runtime::Handle;
+
+use crate::channel::{ChannelError, PeerChannel};
+use crate::context::{JoinError, PeerContext};
+use crate::puller::{self, PullerHandle, PullerOptions};
+
+const CHANNELS_DIR: &str = "channels";
+/// Channels that are being created; what a crash leaves here is removed.
+const JOINING_DIR: &str = "joining";
+
+/// Why the channels of a peer could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A folder cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A channel cannot be opened.
+    #[error("channel {channel} cannot be opened: {source}")]
+    Channel {
+        /// The channel.
+        channel: String,
+        /// The reason.
+        source: ChannelError,
+    },
+}
+
+struct Joined {
+    channel: Arc<PeerChannel>,
+    puller: Option<PullerHandle>,
+}
+
+/// The peer without its services.
+pub(crate) struct PeerNode {
+    identity: SigningIdentity,
+    local_msp: MspManager,
+    data_dir: PathBuf,
+    pulling: PullerOptions,
+    runtime: Handle,
+    joined: RwLock<BTreeMap<String, Joined>>,
+    /// One channel is joined at a time.
+    joining: Mutex<()>,
+}
+
+impl PeerNode {
+    /// A peer without channels. Must be called within a tokio runtime.
+    pub(crate) fn new(
+        identity: SigningIdentity,
+        local_msp: MspManager,
+        data_dir: &Path,
+        pulling: PullerOptions,
+    ) -> Self {
+        Self {
+            identity,
+            local_msp,
+            data_dir: data_dir.to_owned(),
+            pulling,
+            runtime: Handle::current(),
+            joined: RwLock::default(),
+            joining: Mutex::new(()),
+        }
+    }
+
+    /// Opens the channels that were joined before. Blocks the thread.
+    ///
+    /// # Errors
+    /// A folder cannot be read, or a channel is damaged.
+    pub(crate) fn open_channels(&self) -> Result<(), NodeError> {
+        let folder_error = |path: &Path| {
+            let path = path.to_owned();
+            move |source| NodeError::Folder { path, source }
+        };
+        let leftover = self.data_dir.join(JOINING_DIR);
+        if leftover.exists() {
+            std::fs::remove_dir_all(&leftover).map_err(folder_error(&leftover))?;
+        }
+        let channels = self.data_dir.join(CHANNELS_DIR);
+        std::fs::create_dir_all(&channels).map_err(folder_error(&channels))?;
+        for entry in std::fs::read_dir(&channels).map_err(folder_error(&channels))? {
+            let entry = entry.map_err(folder_error(&channels))?;
+            let Ok(id) = entry.file_name().into_string() else {
+                continue;
+            };
+            let channel = PeerChannel::open(&entry.path(), &id).map_err(|source| NodeError::Channel {
+                channel: id.clone(),
+                source,
+            })?;
+            tracing::info!(channel = %id, height = channel.height(), "channel opened");
+            self.add(channel);
+        }
+        Ok(())
+    }
+
+    fn add(&self, channel: Arc<PeerChannel>) {
+        let puller = {
+            let _runtime = self.runtime.enter();
+            puller::start(Arc::clone(&channel), self.pulling.clone())
+        };
+        let joined = Joined {
+            channel: Arc::clone(&channel),
+            puller: Some(puller),
+        };
+        self.joined.write().insert(channel.id().to_owned(), joined);
+    }
+
+    /// Creates the channel aside and moves it into place when it is whole, so that a crash leaves all or nothing.
+    fn create(&self, id: &str, block: common::Block) -> Result<Arc<PeerChannel>, String> {
+        let place = self.data_dir.join(CHANNELS_DIR).join(id);
+        let aside = self.data_dir.join(JOINING_DIR).join(id);
+        let failed = |what: &str, e: std::io::Error| format!("{what} {}: {e}", aside.display());
+        if aside.exists() {
+            std::fs::remove_dir_all(&aside).map_err(|e| failed("cannot remove", e))?;
+        }
+        std::fs::create_dir_all(&aside).map_err(|e| failed("cannot create", e))?;
+        // Closed before it is moved: open files would be looked for in the old place.
+        drop(PeerChannel::create(&aside, block).map_err(|e| e.to_string())?);
+        std::fs::rename(&aside, &place).map_err(|e| failed("cannot move", e))?;
+        let channels = std::fs::File::open(self.data_dir.join(CHANNELS_DIR));
+        channels
+            .and_then(|folder| folder.sync_all())
+            .map_err(|e| failed("cannot make durable", e))?;
+        PeerChannel::open(&place, id).map_err(|e| e.to_string())
+    }
+
+    /// Stops fetching blocks on all channels and waits until those at hand are committed.
+    pub(crate) async fn stop(&self) {
+        let pullers: Vec<PullerHandle> = self
+            .joined
+            .write()
+            .values_mut()
+            .filter_map(|joined| joined.puller.take())
+            .collect();
+        futures::future::join_all(pullers.into_iter().map(PullerHandle::stop)).await;
+        self.joined.write().clear();
+    }
+
+    /// Id and height of every channel.
+    pub(crate) fn heights(&self) -> Vec<(String, u64)> {
+        let joined = self.joined.read();
+        joined
+            .iter()
+            .map(|(id, j)| (id.clone(), j.channel.height()))
+            .collect()
+    }
+}
+
+impl PeerContext for PeerNode {
+    fn identity(&self) -> &SigningIdentity {
+        &self.identity
+    }
+
+    fn local_msp(&self) -> &MspManager {
+        &self.local_msp
+    }
+
+    fn channel(&self, id: &str) -> Option<Arc<PeerChannel>> {
+        self.joined.read().get(id).map(|j| Arc::clone(&j.channel))
+    }
+
+    fn channels(&self) -> Vec<String> {
+        self.joined.read().keys().cloned().collect()
+    }
+
+    fn join_channel(&self, block: common::Block) -> Result<(), JoinError> {
+        let bundle = Bundle::from_config_block_as(NodeRole::Peer, &block)
+            .map_err(|e| JoinError::Refused(e.to_string()))?;
+        let id = bundle.channel_id().to_owned();
+        let _one_at_a_time = self.joining.lock();
+        if self.channel(&id).is_some() || self.data_dir.join(CHANNELS_DIR).join(&id).exists() {
+            return Err(JoinError::AlreadyExists { channel: id });
+        }
+        let channel = self.create(&id, block).map_err(JoinError::Refused)?;
+        tracing::info!(channel = %id, "channel joined");
+        self.add(channel);
+        Ok(())
+    }
+}
