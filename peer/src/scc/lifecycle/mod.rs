@@ -2,6 +2,8 @@
 
 mod cells;
 mod define;
+#[cfg(test)]
+mod golden_tests;
 mod input;
 mod install;
 pub mod parameters;
