@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use crate::deliver::{Blocks, BlocksWithPrivateData, FilteredBlocks, Seek, seek_envelope};
 use crate::error::{Call, Error, RpcError};
 use crate::events::{ChaincodeEvents, EventsFrom, EventsRequest};
-use crate::peer::PeerClient;
+use crate::peer::{PeerClient, tls_cert_hash};
 use crate::proposal::{Invocation, Nonce, Proposal};
 use crate::transaction::{CommitRequest, CommitStatus, Committed, Stages, Transaction};
 
@@ -50,6 +50,7 @@ pub struct Gateway {
     client: GatewayClient<Channel>,
     identity: SigningIdentity,
     deadlines: Deadlines,
+    tls_cert_hash: Option<Bytes>,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -94,11 +95,10 @@ impl Gateway {
     /// # Errors
     /// The address or the TLS settings are not usable.
     pub fn connect(endpoint: &Endpoint, identity: SigningIdentity) -> Result<Self, Error> {
-        Ok(Self::with_channel(
-            &endpoint.address,
-            endpoint.connect_lazy()?,
-            identity,
-        ))
+        Ok(Self {
+            tls_cert_hash: tls_cert_hash(endpoint)?,
+            ..Self::with_channel(&endpoint.address, endpoint.connect_lazy()?, identity)
+        })
     }
 
     /// A client over a connection made elsewhere; `address` is for messages.
@@ -111,6 +111,7 @@ impl Gateway {
             channel,
             identity,
             deadlines: Deadlines::default(),
+            tls_cert_hash: None,
         }
     }
 
@@ -364,7 +365,7 @@ impl Gateway {
     /// # Errors
     /// The key cannot sign, or the peer does not answer.
     pub async fn blocks(&self, channel: &str, seek: Seek) -> Result<Blocks, Error> {
-        let envelope = seek_envelope(&self.identity, channel, seek, None)?;
+        let envelope = seek_envelope(&self.identity, channel, seek, self.tls_cert_hash.clone())?;
         self.peer().blocks_by(channel, envelope).await
     }
 
@@ -373,7 +374,7 @@ impl Gateway {
     /// # Errors
     /// As [`Self::blocks`].
     pub async fn filtered_blocks(&self, channel: &str, seek: Seek) -> Result<FilteredBlocks, Error> {
-        let envelope = seek_envelope(&self.identity, channel, seek, None)?;
+        let envelope = seek_envelope(&self.identity, channel, seek, self.tls_cert_hash.clone())?;
         self.peer().filtered_blocks_by(channel, envelope).await
     }
 
@@ -386,7 +387,7 @@ impl Gateway {
         channel: &str,
         seek: Seek,
     ) -> Result<BlocksWithPrivateData, Error> {
-        let envelope = seek_envelope(&self.identity, channel, seek, None)?;
+        let envelope = seek_envelope(&self.identity, channel, seek, self.tls_cert_hash.clone())?;
         self.peer().blocks_with_private_data_by(channel, envelope).await
     }
 }
