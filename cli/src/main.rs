@@ -1,2 +1,80 @@
-//! The one binary: runs every role, administers every part.
-fn main() {}
+//! The one binary people type: runs every role, administers every part.
+//!
+//! ```text
+//! selvedge network up|down|status|logs     a whole consortium from one file
+//! selvedge peer|orderer|ca|edge start      one role, from its own configuration file
+//! selvedge chaincode …                     package, deploy, invoke, query contracts
+//! selvedge device …                        register and enrol devices
+//! selvedge ledger replay                   judge a folder of blocks
+//! selvedge demo                            the main story, end to end
+//! ```
+
+mod args;
+mod chaincode;
+mod demo;
+mod device;
+mod edge;
+mod error;
+mod ledger;
+mod network;
+mod roles;
+mod session;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::error::CliError;
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    init_logging(&cli);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return fail(&CliError::said(format!(
+                "cannot start the async runtime: {error}"
+            )));
+        }
+    };
+    let result = runtime.block_on(run(cli));
+    // Blocking tasks of a stopping role must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &CliError) -> std::process::ExitCode {
+    eprintln!("selvedge: {}", error::with_causes(error));
+    std::process::ExitCode::FAILURE
+}
+
+/// Roles log to standard output as lines; commands speak only when asked to.
+fn init_logging(cli: &Cli) {
+    let default = if cli.command.is_role() { "info" } else { "error" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SELVEDGE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if cli.json_log {
+        builder.json().init();
+    } else {
+        builder.with_ansi(false).init();
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), CliError> {
+    match cli.command {
+        Command::Network(command) => network::run(command).await,
+        Command::Orderer(command) => roles::orderer(command).await,
+        Command::Peer(command) => roles::peer(command).await,
+        Command::Ca(command) => roles::ca(command).await,
+        Command::Edge(command) => edge::run(command).await,
+        Command::Chaincode(command) => chaincode::run(command).await,
+        Command::Device(command) => device::run(command).await,
+        Command::Ledger(command) => ledger::run(command),
+        Command::Demo(command) => demo::run(command).await,
+    }
+}

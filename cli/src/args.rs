@@ -1,0 +1,354 @@
+//! The commands and their arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Selvedge: a consortium ledger that speaks Hyperledger Fabric's protocol.
+#[derive(Debug, Parser)]
+#[command(name = "selvedge", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Write log lines as JSON. What is logged is set by SELVEDGE_LOG (for example `info,selvedge_peer=debug`).
+    #[arg(long, global = true)]
+    pub(crate) json_log: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring a whole network up or down from one file.
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Run an orderer.
+    #[command(subcommand)]
+    Orderer(RoleCommand),
+    /// Run a peer.
+    #[command(subcommand)]
+    Peer(RoleCommand),
+    /// Run a certificate authority.
+    #[command(subcommand)]
+    Ca(RoleCommand),
+    /// Run the edge gateway, or feed it.
+    #[command(subcommand)]
+    Edge(EdgeCommand),
+    /// Package, deploy, invoke and query contracts.
+    #[command(subcommand)]
+    Chaincode(ChaincodeCommand),
+    /// Register and enrol devices.
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Look at chains without a network.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// The main story end to end: negotiate, ship, measure, lose the network, lose nothing.
+    Demo(DemoArgs),
+}
+
+impl Command {
+    /// Whether the command runs a node until it is stopped.
+    pub(crate) fn is_role(&self) -> bool {
+        matches!(
+            self,
+            Command::Orderer(_)
+                | Command::Peer(_)
+                | Command::Ca(_)
+                | Command::Edge(EdgeCommand::Start(_))
+                | Command::Network(NetworkCommand::Run(_))
+        )
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoleCommand {
+    /// Run until SIGTERM or SIGINT.
+    Start(ConfigArg),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArg {
+    /// The role's configuration file (YAML).
+    #[arg(short, long)]
+    pub(crate) config: PathBuf,
+}
+
+/// Which network a command is about.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NetworkArg {
+    /// Folder of the network, as `network up` made it.
+    #[arg(
+        long,
+        env = "SELVEDGE_NETWORK",
+        default_value = "selvedge-data/consortium",
+        global = true
+    )]
+    pub(crate) network: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// Create what is missing (keys, certificates, genesis blocks) and start every node.
+    Up(UpArgs),
+    /// Stop every node; what they stored stays.
+    Down(DownArgs),
+    /// Which nodes run, with their memory, and how high their chains are.
+    Status(NetworkArg),
+    /// The last lines of a node's log.
+    Logs(LogsArgs),
+    /// Run all nodes in this process; `up` starts it for `processes: one-process`.
+    Run(NetworkArg),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// The network file.
+    #[arg(short, long)]
+    pub(crate) file: PathBuf,
+    /// Folder for keys, data and logs; `selvedge-data/<name>` if absent.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Folder that `{contracts}` in the network file stands for; beside the binary if absent.
+    #[arg(long, env = "SELVEDGE_CONTRACTS")]
+    pub(crate) contracts: Option<PathBuf>,
+    /// Do not deploy the contracts that the file lists.
+    #[arg(long)]
+    pub(crate) no_chaincode: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArg,
+    /// Delete the network's folder afterwards: keys, chains and all.
+    #[arg(long)]
+    pub(crate) delete: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArg,
+    /// Node, for example `peer0.org1.example.com`; all if absent.
+    pub(crate) node: Option<String>,
+    /// Lines from the end.
+    #[arg(short = 'n', long, default_value_t = 40)]
+    pub(crate) lines: usize,
+}
+
+/// On whose behalf and where a contract is called.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CallerArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArg,
+    /// Identity, for example `User1@org1.example.com`.
+    #[arg(
+        long = "as",
+        value_name = "USER@DOMAIN",
+        default_value = "User1@org1.example.com"
+    )]
+    pub(crate) identity: String,
+    /// Channel.
+    #[arg(short = 'C', long, default_value = "trade")]
+    pub(crate) channel: String,
+    /// Peer to talk to, for example `peer0.org2.example.com`; the identity's own organisation's first if absent.
+    #[arg(long)]
+    pub(crate) peer: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChaincodeCommand {
+    /// Package, install, approve and commit a contract on every organisation of a channel.
+    Deploy(DeployArgs),
+    /// Make a Fabric chaincode package from a wasm module.
+    Package(PackageArgs),
+    /// Committed definitions of a channel and packages installed on the peer.
+    List(CallerArgs),
+    /// Submit a transaction and wait for its commit.
+    Invoke(InvokeArgs),
+    /// Ask without a transaction.
+    Query(InvokeArgs),
+    /// Print a contract's events as they come.
+    Events(EventsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeployArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArg,
+    /// Channel.
+    #[arg(short = 'C', long, default_value = "trade")]
+    pub(crate) channel: String,
+    /// Chaincode name.
+    #[arg(short, long)]
+    pub(crate) name: String,
+    /// The module.
+    #[arg(long)]
+    pub(crate) wasm: PathBuf,
+    /// Version.
+    #[arg(long, default_value = "1.0")]
+    pub(crate) version: String,
+    /// Endorsement policy, for example `OR('Org1MSP.peer','Org2MSP.peer')`; the channel's default if absent.
+    #[arg(long)]
+    pub(crate) policy: Option<String>,
+    /// Sequence; the next one if absent.
+    #[arg(long)]
+    pub(crate) sequence: Option<i64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PackageArgs {
+    /// The module.
+    #[arg(long)]
+    pub(crate) wasm: PathBuf,
+    /// Label of the package.
+    #[arg(long)]
+    pub(crate) label: String,
+    /// The package file to write.
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InvokeArgs {
+    #[command(flatten)]
+    pub(crate) caller: CallerArgs,
+    /// Chaincode name.
+    #[arg(short, long)]
+    pub(crate) name: String,
+    /// Function.
+    pub(crate) function: String,
+    /// Arguments, usually one JSON document.
+    pub(crate) arguments: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    #[command(flatten)]
+    pub(crate) caller: CallerArgs,
+    /// Chaincode name.
+    #[arg(short, long)]
+    pub(crate) name: String,
+    /// First block to look at; new ones only if absent.
+    #[arg(long)]
+    pub(crate) from: Option<u64>,
+    /// End after so many events.
+    #[arg(long)]
+    pub(crate) count: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// Register a device with its organisation's certificate authority; prints its one-time secret.
+    Register(RegisterArgs),
+    /// Make a key on this machine and get a certificate for it.
+    Enroll(EnrollArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegisterArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArg,
+    /// Domain of the organisation, for example `org1.example.com`.
+    #[arg(long)]
+    pub(crate) org: String,
+    /// Name of the device.
+    pub(crate) id: String,
+    /// Further certificate attributes, `name=value`.
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    pub(crate) attributes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnrollArgs {
+    /// The certificate authority, for example `https://localhost:7054`.
+    #[arg(long)]
+    pub(crate) ca_url: String,
+    /// Name of the authority at that address.
+    #[arg(long)]
+    pub(crate) ca_name: Option<String>,
+    /// PEM file with the root of the authority's TLS certificate.
+    #[arg(long)]
+    pub(crate) tls_roots: PathBuf,
+    /// Name of the device.
+    #[arg(long)]
+    pub(crate) id: String,
+    /// The one-time secret; from SELVEDGE_SECRET, so that it does not show in the process list.
+    #[arg(long, env = "SELVEDGE_SECRET", hide_env_values = true)]
+    pub(crate) secret: String,
+    /// Folder for the device's MSP (certificate and key).
+    #[arg(long)]
+    pub(crate) msp: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EdgeCommand {
+    /// Run the edge gateway until SIGTERM or SIGINT.
+    Start(ConfigArg),
+    /// Send a tracker's CSV file to a running edge gateway, row by row.
+    Replay(ReplayArgs),
+    /// What the buffer of a running edge gateway holds.
+    Status(EdgeStatusArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EdgeStatusArgs {
+    /// Address of the edge gateway's REST interface.
+    #[arg(long, default_value = "http://127.0.0.1:8600")]
+    pub(crate) edge: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Address of the edge gateway's REST interface.
+    #[arg(long, default_value = "http://127.0.0.1:8600")]
+    pub(crate) edge: String,
+    /// The tracker's file.
+    #[arg(long)]
+    pub(crate) csv: PathBuf,
+    /// Channel.
+    #[arg(short = 'C', long, default_value = "trade")]
+    pub(crate) channel: String,
+    /// Shipment that the readings belong to.
+    #[arg(long)]
+    pub(crate) shipment: String,
+    /// Name of the stream within the device.
+    #[arg(long, default_value = "tracker")]
+    pub(crate) stream: String,
+    /// Rows to send at most.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Judge a folder of blocks (000.block, 001.block …) as a peer would, and print the verdicts as JSON.
+    Replay(LedgerReplayArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LedgerReplayArgs {
+    /// Folder of blocks; the first is the genesis block.
+    #[arg(long)]
+    pub(crate) blocks: PathBuf,
+    /// File for the final state as JSON.
+    #[arg(long)]
+    pub(crate) state_out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// The network file.
+    #[arg(short, long, default_value = "network-configs/consortium.yaml")]
+    pub(crate) file: PathBuf,
+    /// Folder of the contracts' wasm modules.
+    #[arg(long, env = "SELVEDGE_CONTRACTS")]
+    pub(crate) contracts: Option<PathBuf>,
+    /// A container's journey as CSV.
+    #[arg(long, default_value = "network-configs/journeys/small.csv")]
+    pub(crate) data: PathBuf,
+    /// Folder for the demo's network; a fresh one under the system's temporary folder if absent.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Leave the network running at the end.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}

@@ -1,0 +1,67 @@
+//! Running one role from its configuration file.
+
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::args::RoleCommand;
+use crate::error::{CliError, During};
+use crate::network::nodes::NodeKind;
+
+/// A token that is cancelled by SIGTERM or SIGINT.
+pub(crate) fn stop_signal() -> Result<CancellationToken, CliError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |e| CliError::said(format!("cannot listen for stop signals: {e}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let token = CancellationToken::new();
+    let stop = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(token)
+}
+
+/// Runs a node of a network until `stop` is cancelled.
+pub(crate) async fn run_node(kind: NodeKind, config: &Path, stop: CancellationToken) -> Result<(), CliError> {
+    let name = || format!("{} with {}", kind.command(), config.display());
+    let stopped = stop.cancelled_owned();
+    match kind {
+        NodeKind::Orderer => {
+            let config = selvedge_orderer::OrdererConfig::from_file(config).during(name)?;
+            selvedge_orderer::run(config, stopped).await.during(name)
+        }
+        NodeKind::Peer => {
+            let config = selvedge_peer::PeerConfig::from_file(config).during(name)?;
+            selvedge_peer::run(config, stopped).await.during(name)
+        }
+        NodeKind::Ca => {
+            let config = selvedge_ca::CaConfig::read(config).during(name)?;
+            selvedge_ca::run(config, stopped).await.during(name)
+        }
+    }
+}
+
+async fn start(kind: NodeKind, command: RoleCommand) -> Result<(), CliError> {
+    let RoleCommand::Start(args) = command;
+    run_node(kind, &args.config, stop_signal()?).await
+}
+
+/// `selvedge orderer …`
+pub(crate) async fn orderer(command: RoleCommand) -> Result<(), CliError> {
+    start(NodeKind::Orderer, command).await
+}
+
+/// `selvedge peer …`
+pub(crate) async fn peer(command: RoleCommand) -> Result<(), CliError> {
+    start(NodeKind::Peer, command).await
+}
+
+/// `selvedge ca …`
+pub(crate) async fn ca(command: RoleCommand) -> Result<(), CliError> {
+    start(NodeKind::Ca, command).await
+}

@@ -1,0 +1,43 @@
+#!/bin/sh
+# Installs what a build needs and a fresh Debian or Ubuntu lacks: a C++ compiler, libclang (for RocksDB's bindings),
+# ccache, Rust with the wasm target. With the argument `node`, also Node.js 20 or later for the official clients.
+set -eu
+cd "$(dirname "$0")/.."
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+missing=""
+need() { # command package
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need g++ g++
+need make make
+need ccache ccache
+need curl curl
+need git git
+find /usr/lib -name 'libclang*.so*' 2>/dev/null | grep -q . || missing="$missing libclang-dev"
+if [ "${1:-}" = node ]; then
+    need node nodejs
+    need npm npm
+fi
+if [ -n "$missing" ]; then
+    echo "installing:$missing"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words is meant
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing ca-certificates >/dev/null
+fi
+
+[ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
+if ! command -v rustup >/dev/null 2>&1; then
+    echo "installing: Rust"
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain none
+    . "$HOME/.cargo/env"
+fi
+# The toolchain and its components are named in rust-toolchain.toml; asking for the version installs them.
+rustc --version >/dev/null
+rustup target list --installed | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
+for component in rustfmt clippy; do
+    rustup component list --installed | grep -q "^$component" || rustup component add "$component"
+done
