@@ -1,1 +1,36 @@
 //! The peer: gateway, endorser, chaincode runtime, validation and commit, events.
+
+mod access;
+pub mod chaincode;
+pub mod channel;
+pub mod committed;
+pub mod config;
+pub mod context;
+pub mod definition;
+mod deliver;
+mod endorsements;
+pub mod endorser;
+pub mod follower;
+mod gateway;
+mod node;
+mod operations;
+mod peer;
+pub mod pipeline;
+mod private_writes;
+pub mod puller;
+pub mod refusals;
+pub mod replay;
+pub mod scc;
+#[cfg(test)]
+mod test_network;
+pub mod transient;
+pub mod validation;
+
+pub use channel::{ChannelError, PeerChannel};
+pub use committed::{CommittedBlock, CommittedTx};
+pub use config::{ConfigFileError, PeerConfig};
+pub use definition::{ChaincodeDefinition, DefinitionError};
+pub use node::NodeError;
+pub use peer::{Peer, PeerError, run};
+pub use refusals::Refusal;
+pub use validation::ProcessError;

@@ -195,6 +195,17 @@ fn two_channels_at_once_do_not_disturb_each_other() {
     }
 }
 
+#[test]
+fn one_core_gives_the_same_verdicts() {
+    let work = tempfile::tempdir().unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let replay = pool
+        .install(|| replay::replay_dir(&golden().join("blocks"), work.path()))
+        .unwrap();
+    let found: Vec<Value> = replay.report.blocks.iter().map(without_reasons).collect();
+    assert_eq!(found, expected_blocks());
+}
+
 /// Signatures are checked ahead of the chain, across config blocks too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pipeline_gives_the_same_verdicts() {

@@ -8,6 +8,7 @@
     reason = "a test says that it fails by panicking, also in its helpers"
 )]
 
+mod configs;
 mod network;
 mod orders;
 mod private;
