@@ -52,6 +52,15 @@ pub enum LedgerError {
         /// Height of the block files.
         blocks: u64,
     },
+    /// The database was made from other blocks.
+    #[error(
+        "the state database holds the state of another chain: it does not know block {block} of these block files; remove \
+         the `state` folder to rebuild it"
+    )]
+    ForeignState {
+        /// The last block that it should know.
+        block: u64,
+    },
     /// Recomputing a block's writes gave another result than when it was committed.
     #[error(
         "replaying block {block} gives commit hash {computed}, but {stored} is stored with it: the state database does not \

@@ -63,10 +63,7 @@ pub(crate) type PlainWrites = BTreeMap<(String, String, Bytes), PlainWrite>;
 pub(crate) fn plain_writes(private: &[PrivateWrites], updates: &UpdateBatch) -> PlainWrites {
     let mut plain = PlainWrites::new();
     for writes in private {
-        let Ok(rwset) = KvrwSet::decode(writes.rwset.clone()) else {
-            continue;
-        };
-        for write in rwset.writes {
+        for write in decode(&writes.rwset).writes {
             let key_hash = Bytes::copy_from_slice(&Sha256::digest(&write.key));
             let Some(update) = updates.hashed(&writes.namespace, &writes.collection, &key_hash) else {
                 continue;
@@ -156,7 +153,7 @@ impl PrivateStore {
         for writes in private {
             let name = data_key(block, writes);
             batch.put(&name, [&[WHOLE], writes.rwset.as_ref()].concat());
-            for write in decode(&name, &writes.rwset)?.writes {
+            for write in decode(&writes.rwset).writes {
                 let hash = Sha256::digest(&write.key);
                 batch.put(
                     holder_key(&writes.namespace, &writes.collection, &hash, &name),
@@ -233,7 +230,7 @@ impl PrivateStore {
         }
         for (name, purged) in touched {
             let Some(value) = db.get(&name)? else { continue };
-            let mut rwset = decode(&name, value.get(1..).unwrap_or_default())?;
+            let mut rwset = decode(value.get(1..).unwrap_or_default());
             let gone = |write: &KvWrite| purged.contains(Sha256::digest(&write.key).as_slice());
             rwset.writes.retain(|w| !gone(w));
             batch.put(&name, [&[PURGED], rwset.encode_to_vec().as_slice()].concat());
@@ -270,12 +267,13 @@ fn holder_key(ns: &str, collection: &str, key_hash: &[u8], data: &[u8]) -> Vec<u
 fn remove_holders(batch: &mut WriteBatch, data: &[u8], value: &[u8]) -> Result<(), LedgerError> {
     let names = data.get(17..).and_then(keys::split_collection_key);
     let (ns, collection, _) = names.ok_or_else(|| damaged(data))?;
-    for write in decode(data, value.get(1..).unwrap_or_default())?.writes {
+    for write in decode(value.get(1..).unwrap_or_default()).writes {
         batch.delete(holder_key(ns, collection, &Sha256::digest(&write.key), data));
     }
     Ok(())
 }
 
-fn decode(name: &[u8], rwset: &[u8]) -> Result<KvrwSet, LedgerError> {
-    KvrwSet::decode(rwset).map_err(|_| damaged(name))
+/// What its endorsers signed may be junk; it then holds no keys, and must not stop the chain.
+fn decode(rwset: &[u8]) -> KvrwSet {
+    KvrwSet::decode(rwset).unwrap_or_default()
 }

@@ -177,6 +177,14 @@ mod tests {
         assert_eq!(ParsedRwset::parse(Bytes::new()).unwrap(), ParsedRwset::default());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn junk_does_not_panic(junk: Vec<u8>) {
+            let _ = ParsedRwset::parse(junk.clone().into());
+            let _ = crate::indexed_tx_id(&junk.into());
+        }
+    }
+
     #[test]
     fn what_counts_as_a_delete() {
         let write = |is_delete, value: &'static [u8]| kvrwset::KvWrite {

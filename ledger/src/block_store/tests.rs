@@ -275,6 +275,20 @@ fn a_segment_that_was_only_begun_is_begun_again() {
     }
 }
 
+proptest! {
+    /// Whatever a file holds, opening it ends in a store or an error.
+    #[test]
+    fn junk_files_do_no_harm(junk in prop::collection::vec(any::<u8>(), 0..200), keep_header: bool) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = if keep_header { record::segment_header(0).to_vec() } else { Vec::new() };
+        bytes.extend(junk);
+        fs::write(segment_path(dir.path(), 0), bytes).unwrap();
+        if let Ok(store) = BlockStore::open(dir.path()) {
+            prop_assert_eq!(store.height(), 0);
+        }
+    }
+}
+
 /// What a test does to a store.
 #[derive(Debug, Clone)]
 enum Step {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rocksdb::WriteBatch;
-use selvedge_proto::common;
+use selvedge_proto::{block_hash, common};
 
 use super::Ledger;
 use crate::commit_hash;
@@ -51,7 +51,12 @@ impl Ledger {
         }
         let mut tip = self.tip.lock();
         if let Some(last) = state.checked_sub(1) {
-            *tip = commit_hash::stored(&self.stored_block(last)?).unwrap_or_default();
+            let block = self.stored_block(last)?;
+            let hash = block_hash(&block.header.clone().unwrap_or_default());
+            if self.block_by_hash(&hash)? != Some(last) {
+                return Err(LedgerError::ForeignState { block: last });
+            }
+            *tip = commit_hash::stored(&block).unwrap_or_default();
             self.height.send_replace(state);
         }
         if state < blocks {
