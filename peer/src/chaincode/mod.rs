@@ -20,8 +20,8 @@ mod transaction;
 pub(crate) mod wasm;
 
 pub use error::{ExecuteError, Place, RuntimeError};
-pub use package::PackageError;
 pub use invocation::{Executed, Invocation};
+pub use package::PackageError;
 pub use runtime::{ChaincodeRuntime, NotAvailable, Resolved};
 pub use simulator::{SimulationResults, SimulationState, Simulator};
 pub use store::{InstalledPackage, PackageStore};

@@ -206,9 +206,12 @@ impl ChaincodeRuntime {
     }
 
     /// The definition that a chaincode that is running was found by.
-    pub(super) fn known(&self, channel_id: &str, name: &str) -> Option<Arc<ChaincodeDefinition>> {
+    pub(crate) fn known(&self, channel_id: &str, name: &str) -> Option<Arc<ChaincodeDefinition>> {
         let id = (channel_id.to_owned(), name.to_owned());
-        self.definitions.lock().get(&id).map(|known| known.definition.clone())
+        self.definitions
+            .lock()
+            .get(&id)
+            .map(|known| known.definition.clone())
     }
 
     /// As [`ChaincodeRuntime::installed`], reading the definition's sequence through a simulation, so that the

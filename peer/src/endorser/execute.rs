@@ -13,7 +13,7 @@ use super::Endorser;
 use super::unpack::Unpacked;
 use crate::chaincode::simulator::SharedSimulator;
 use crate::chaincode::state::ChannelState;
-use crate::chaincode::{Invocation, Resolved, Simulator, TxContext};
+use crate::chaincode::{Invocation, Simulator, TxContext};
 use crate::channel::PeerChannel;
 use crate::scc;
 
@@ -40,7 +40,6 @@ struct Ran {
     response: protos::Response,
     event: Option<protos::ChaincodeEvent>,
     version: String,
-    resolved: Option<Resolved>,
 }
 
 impl Endorser {
@@ -75,8 +74,8 @@ impl Endorser {
         match &on {
             // Without a channel there is nothing to endorse.
             None => answer(ran.response),
-            Some((channel, bundle)) => self
-                .respond(proposal, &tx, ran, simulator.as_ref(), channel, bundle)
+            Some((channel, _)) => self
+                .respond(proposal, &tx, ran, simulator.as_ref(), channel)
                 .unwrap_or_else(|why| could_not(format!("error in simulation: {why}"))),
         }
     }
@@ -101,7 +100,6 @@ impl Endorser {
             response,
             event: None,
             version: scc::VERSION.to_owned(),
-            resolved: None,
         })
     }
 
@@ -145,7 +143,6 @@ impl Endorser {
             response: executed.response,
             event: executed.event,
             version: resolved.definition.version.clone(),
-            resolved: Some(resolved),
         })
     }
 
@@ -157,7 +154,6 @@ impl Endorser {
         ran: Ran,
         simulator: Option<&SharedSimulator>,
         channel: &PeerChannel,
-        bundle: &Bundle,
     ) -> Result<protos::ProposalResponse, String> {
         let failed = ran.response.status >= 400;
         let (results, interest) = match simulator {
@@ -167,7 +163,7 @@ impl Endorser {
                 let results = simulator.results();
                 let interest = simulator.interest(scc::is_system).map_err(|e| e.to_string())?;
                 if let Some(private) = results.private.filter(|_| !failed) {
-                    keep_private(channel, bundle, tx, ran.resolved.as_ref(), private)?;
+                    self.keep_private(channel, tx, private)?;
                 }
                 (results.public.encode_to_vec().into(), Some(interest))
             }
@@ -211,6 +207,36 @@ impl Endorser {
             ..Default::default()
         })
     }
+
+    /// Keeps private data until the transaction commits. This peer hands it to no other, so a collection that requires
+    /// copies on other peers cannot be written here.
+    fn keep_private(
+        &self,
+        channel: &PeerChannel,
+        tx: &TxContext,
+        private: rwset::TxPvtReadWriteSet,
+    ) -> Result<(), String> {
+        for ns in &private.ns_pvt_rwset {
+            let definition = self.inner.runtime.known(channel.id(), &ns.namespace);
+            for collection in &ns.collection_pvt_rwset {
+                let name = &collection.collection_name;
+                let config = definition.as_ref().and_then(|d| d.collection(name));
+                let required = config.map_or(0, |config| config.required_peer_count);
+                if required > 0 {
+                    return Err(format!(
+                        "failed to distribute private collection, txID {}, channel {}: collection {name} requires \
+                         {required} other peers to have a copy before endorsement, and this peer cannot send private data \
+                         to others; set its requiredPeerCount to 0",
+                        tx.tx_id,
+                        channel.id()
+                    ));
+                }
+            }
+        }
+        channel
+            .keep_private(&tx.tx_id, &private)
+            .map_err(|e| e.to_string())
+    }
 }
 
 fn context_of(proposal: &Unpacked, creator: Arc<Identity>) -> TxContext {
@@ -225,36 +251,4 @@ fn context_of(proposal: &Unpacked, creator: Arc<Identity>) -> TxContext {
         proposal_bytes: proposal.proposal_bytes.clone(),
         signature: proposal.signature.clone(),
     }
-}
-
-/// Keeps private data until the transaction commits. This peer hands it to no other, so a collection that requires
-/// copies on other peers cannot be written here.
-fn keep_private(
-    channel: &PeerChannel,
-    bundle: &Bundle,
-    tx: &TxContext,
-    resolved: Option<&Resolved>,
-    private: rwset::TxPvtReadWriteSet,
-) -> Result<(), String> {
-    for ns in &private.ns_pvt_rwset {
-        let definition = resolved.map(|r| &r.definition).filter(|d| d.name == ns.namespace);
-        for collection in &ns.collection_pvt_rwset {
-            let name = &collection.collection_name;
-            let required = definition
-                .and_then(|d| d.collection(name))
-                .map_or(0, |config| config.required_peer_count);
-            if required > 0 {
-                return Err(format!(
-                    "failed to distribute private collection, txID {}, channel {}: collection {name} requires {required} \
-                     other peers to have a copy before endorsement, and this peer cannot send private data to others; \
-                     set its requiredPeerCount to 0",
-                    tx.tx_id,
-                    bundle.channel_id()
-                ));
-            }
-        }
-    }
-    channel
-        .keep_private(&tx.tx_id, &private)
-        .map_err(|e| e.to_string())
 }

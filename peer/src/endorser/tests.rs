@@ -4,7 +4,7 @@ use selvedge_proto::{common, kvrwset, lifecycle, protos, rwset};
 
 use super::*;
 use crate::chaincode::simulator::sha256;
-use crate::chaincode::wasm::tests::invoking;
+use crate::chaincode::wasm::tests::{contract, invoking};
 use crate::definition::LIFECYCLE;
 use crate::test_network::{Ask, Consortium, Draft, Org, ask, draft, now, proposal};
 
@@ -17,7 +17,11 @@ const PUT: &str = "(drop (call $put (i32.const 0) (i32.const 3) (i32.const 16) (
     (call $respond (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 16) (i32.const 5))";
 
 fn lifecycle_ask(channel: &str, function: &str, message: &impl Message) -> Ask {
-    ask(channel, LIFECYCLE, &[function.as_bytes(), &message.encode_to_vec()])
+    ask(
+        channel,
+        LIFECYCLE,
+        &[function.as_bytes(), &message.encode_to_vec()],
+    )
 }
 
 struct Deployment<'a> {
@@ -30,7 +34,9 @@ struct Deployment<'a> {
 
 impl Deployment<'_> {
     fn approve(&self) -> lifecycle::ApproveChaincodeDefinitionForMyOrgArgs {
-        let local = lifecycle::chaincode_source::Local { package_id: self.package_id.into() };
+        let local = lifecycle::chaincode_source::Local {
+            package_id: self.package_id.into(),
+        };
         lifecycle::ApproveChaincodeDefinitionForMyOrgArgs {
             sequence: self.sequence,
             name: self.name.into(),
@@ -69,20 +75,29 @@ impl World {
     }
 
     fn approve(&self, org: usize, what: &Deployment<'_>) -> protos::TxValidationCode {
-        let ask = lifecycle_ask("trade", "ApproveChaincodeDefinitionForMyOrg", &what.approve());
+        let ask = lifecycle_ask(
+            &self.net.channel,
+            "ApproveChaincodeDefinitionForMyOrg",
+            &what.approve(),
+        );
         self.net.submit(&[org], &self.admins[org], &ask)
     }
 
     fn commit(&self, what: &Deployment<'_>) -> protos::TxValidationCode {
-        let ask = lifecycle_ask("trade", "CommitChaincodeDefinition", &what.commit());
+        let ask = lifecycle_ask(&self.net.channel, "CommitChaincodeDefinition", &what.commit());
         self.net.submit(&[0, 1], &self.admins[0], &ask)
     }
 
     /// Installs, approves and commits a contract.
     fn deploy(&self, name: &str, wasm: &[u8], init_required: bool) {
         let package_id = self.net.install(name, wasm);
-        let what =
-            Deployment { name, version: "1.0", sequence: 1, init_required, package_id: &package_id };
+        let what = Deployment {
+            name,
+            version: "1.0",
+            sequence: 1,
+            init_required,
+            package_id: &package_id,
+        };
         assert_eq!(self.approve(0, &what), VALID);
         assert_eq!(self.approve(1, &what), VALID);
         assert_eq!(self.commit(&what), VALID);
@@ -112,20 +127,34 @@ fn public(set: &rwset::TxReadWriteSet, namespace: &str) -> (Vec<(String, String)
         Some(v) => format!("{}.{}", v.block_num, v.tx_num),
         None => "nil".to_owned(),
     };
-    let reads = set.reads.into_iter().map(|r| (r.key, version(r.version))).collect();
+    let reads = set
+        .reads
+        .into_iter()
+        .map(|r| (r.key, version(r.version)))
+        .collect();
     (reads, set.writes.into_iter().map(|w| w.key).collect())
 }
 
-fn hashed(set: &rwset::TxReadWriteSet, org: &str) -> (rwset::CollectionHashedReadWriteSet, kvrwset::HashedRwSet) {
+fn hashed(
+    set: &rwset::TxReadWriteSet,
+    org: &str,
+) -> (rwset::CollectionHashedReadWriteSet, kvrwset::HashedRwSet) {
     let ns = set.ns_rwset.iter().find(|n| n.namespace == LIFECYCLE).unwrap();
     let name = format!("_implicit_org_{org}");
-    let found = ns.collection_hashed_rwset.iter().find(|c| c.collection_name == name).unwrap().clone();
+    let found = ns
+        .collection_hashed_rwset
+        .iter()
+        .find(|c| c.collection_name == name)
+        .unwrap()
+        .clone();
     let decoded = kvrwset::HashedRwSet::decode(found.hashed_rwset.clone()).unwrap();
     (found, decoded)
 }
 
 fn reads(keys: &[(&str, &str)]) -> Vec<(String, String)> {
-    keys.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    keys.iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 /// The read/write sets of spec 03 §11.2b, from approval to invocation.
@@ -133,23 +162,37 @@ fn reads(keys: &[(&str, &str)]) -> Vec<(String, String)> {
 fn approve_commit_and_invoke_have_the_read_write_sets_of_fabric() {
     let world = World::new();
     let package_id = world.net.install("cc", &invoking(PUT));
-    let what =
-        Deployment { name: "cc", version: "1.0", sequence: 1, init_required: false, package_id: &package_id };
+    let what = Deployment {
+        name: "cc",
+        version: "1.0",
+        sequence: 1,
+        init_required: false,
+        package_id: &package_id,
+    };
     let approve = lifecycle_ask("trade", "ApproveChaincodeDefinitionForMyOrg", &what.approve());
     let set = world.rwset(&world.admins[0], &approve);
     let names: Vec<_> = set.ns_rwset.iter().map(|n| n.namespace.as_str()).collect();
     assert_eq!(names, [LIFECYCLE, "lscc"]);
-    let undefined =
-        reads(&[("namespaces/fields/cc/Sequence", "nil"), ("namespaces/metadata/cc", "nil")]);
+    let undefined = reads(&[
+        ("namespaces/fields/cc/Sequence", "nil"),
+        ("namespaces/metadata/cc", "nil"),
+    ]);
     assert_eq!(public(&set, LIFECYCLE), (undefined.clone(), vec![]));
     assert_eq!(public(&set, "lscc"), (reads(&[("cc", "nil")]), vec![]));
     let (collection, private) = hashed(&set, "Org1MSP");
     assert!(!collection.pvt_rwset_hash.is_empty());
-    let keys: Vec<_> = private.hashed_reads.iter().map(|r| (r.key_hash.clone(), r.version)).collect();
+    let keys: Vec<_> = private
+        .hashed_reads
+        .iter()
+        .map(|r| (r.key_hash.clone(), r.version))
+        .collect();
     let hash = |key: &str| sha256(key.as_bytes());
     assert_eq!(
         keys,
-        [(hash("chaincode-sources/metadata/cc#1"), None), (hash("namespaces/metadata/cc#1"), None)]
+        [
+            (hash("chaincode-sources/metadata/cc#1"), None),
+            (hash("namespaces/metadata/cc#1"), None)
+        ]
     );
     let written: Vec<_> = private.hashed_writes.iter().map(|w| w.key_hash.clone()).collect();
     let expected = [
@@ -176,15 +219,22 @@ fn approve_commit_and_invoke_have_the_read_write_sets_of_fabric() {
     let set = world.rwset(&world.admins[0], &commit);
     let fields = ["Collections", "EndorsementInfo", "Sequence", "ValidationInfo"]
         .map(|f| format!("namespaces/fields/cc/{f}"));
-    let all: Vec<String> = fields.iter().cloned().chain(["namespaces/metadata/cc".to_owned()]).collect();
+    let all: Vec<String> = fields
+        .iter()
+        .cloned()
+        .chain(["namespaces/metadata/cc".to_owned()])
+        .collect();
     assert_eq!(public(&set, LIFECYCLE), (undefined, all.clone()));
     assert_eq!(public(&set, "lscc").0, reads(&[("cc", "nil")]));
     for (org, block) in [("Org1MSP", 1), ("Org2MSP", 2)] {
         let (collection, private) = hashed(&set, org);
         assert!(collection.pvt_rwset_hash.is_empty());
         assert!(private.hashed_writes.is_empty());
-        let found: Vec<_> =
-            private.hashed_reads.iter().map(|r| (r.key_hash.clone(), r.version.unwrap().block_num)).collect();
+        let found: Vec<_> = private
+            .hashed_reads
+            .iter()
+            .map(|r| (r.key_hash.clone(), r.version.unwrap().block_num))
+            .collect();
         let expected = [
             "namespaces/fields/cc#1/Collections",
             "namespaces/fields/cc#1/EndorsementInfo",
@@ -195,22 +245,45 @@ fn approve_commit_and_invoke_have_the_read_write_sets_of_fabric() {
     }
     assert_eq!(world.commit(&what), VALID);
 
-    let answer = world.net.answer(0, &proposal(&world.user, &ask("trade", "cc", &[b"f"])));
+    let answer = world
+        .net
+        .answer(0, &proposal(&world.user, &ask("trade", "cc", &[b"f"])));
     let (action, set) = action(&answer);
     let id = action.chaincode_id.unwrap();
-    assert_eq!((id.name.as_str(), id.version.as_str(), id.path.as_str()), ("cc", "1.0", ""));
+    assert_eq!(
+        (id.name.as_str(), id.version.as_str(), id.path.as_str()),
+        ("cc", "1.0", "")
+    );
     let event = protos::ChaincodeEvent::decode(action.events).unwrap();
-    assert_eq!((event.chaincode_id.as_str(), event.event_name.as_str()), ("cc", "key"));
+    assert_eq!(
+        (event.chaincode_id.as_str(), event.event_name.as_str()),
+        ("cc", "key")
+    );
     assert_eq!(event.tx_id.len(), 64);
-    assert_eq!(public(&set, LIFECYCLE), (reads(&[("namespaces/fields/cc/Sequence", "3.0")]), vec![]));
-    assert_eq!(public(&set, "cc"), (reads(&[("other", "nil")]), vec!["key".to_owned()]));
+    assert_eq!(
+        public(&set, LIFECYCLE),
+        (reads(&[("namespaces/fields/cc/Sequence", "3.0")]), vec![])
+    );
+    assert_eq!(
+        public(&set, "cc"),
+        (reads(&[("other", "nil")]), vec!["key".to_owned()])
+    );
     assert_eq!(set.ns_rwset.len(), 2);
     assert_eq!(answer.version, 1);
     assert_eq!(answer.interest.unwrap().chaincodes[0].name, "cc");
-    assert_eq!(world.net.submit(&[0, 1], &world.user, &ask("trade", "cc", &[b"f"])), VALID);
+    assert_eq!(
+        world
+            .net
+            .submit(&[0, 1], &world.user, &ask("trade", "cc", &[b"f"])),
+        VALID
+    );
 
     // Sequence 2: all five keys are read, and only what changes is written.
-    let next = Deployment { sequence: 2, version: "1.0", ..what };
+    let next = Deployment {
+        sequence: 2,
+        version: "1.0",
+        ..what
+    };
     let approve = lifecycle_ask("trade", "ApproveChaincodeDefinitionForMyOrg", &next.approve());
     let set = world.rwset(&world.admins[0], &approve);
     assert_eq!(set.ns_rwset.len(), 1);
@@ -245,11 +318,23 @@ fn a_definition_is_looked_up_before_anything_runs() {
     world.approve(1, &missing);
     world.commit(&missing);
     let text = world.text(&undefined);
-    assert!(text.contains("chaincode definition for 'cc' exists, but chaincode is not installed: install"), "{text}");
+    assert!(
+        text.contains("chaincode definition for 'cc' exists, but chaincode is not installed: install"),
+        "{text}"
+    );
 
     // Approving again with a package that is there mends it.
     let package_id = world.net.install("cc", &invoking(PUT));
-    assert_eq!(world.approve(0, &Deployment { package_id: &package_id, ..missing }), VALID);
+    assert_eq!(
+        world.approve(
+            0,
+            &Deployment {
+                package_id: &package_id,
+                ..missing
+            }
+        ),
+        VALID
+    );
     assert_eq!(world.net.response(0, &world.user, &undefined).status, 200);
     let channel = world.net.peers[0].channel("trade").unwrap();
     let runtime = world.net.endorsers[0].runtime();
@@ -261,7 +346,10 @@ fn a_definition_is_looked_up_before_anything_runs() {
 fn initialisation_is_required_once_a_version() {
     let world = World::new();
     world.deploy("plain", &invoking(PUT), false);
-    let call = |name: &str, is_init: bool| Ask { is_init, ..ask("trade", name, &[b"f"]) };
+    let call = |name: &str, is_init: bool| Ask {
+        is_init,
+        ..ask("trade", name, &[b"f"])
+    };
     assert!(
         world
             .text(&call("plain", true))
@@ -269,9 +357,9 @@ fn initialisation_is_required_once_a_version() {
     );
     world.deploy("init", &invoking(PUT), true);
     assert!(
-        world.text(&call("init", false)).ends_with(
-            "chaincode 'init' has not been initialized for this version, must call as init first"
-        )
+        world
+            .text(&call("init", false))
+            .ends_with("chaincode 'init' has not been initialized for this version, must call as init first")
     );
     let set = world.rwset(&world.user, &call("init", true));
     let key = "\u{0}\u{10ffff}initialized";
@@ -280,7 +368,9 @@ fn initialisation_is_required_once_a_version() {
     assert_eq!(written[0], key);
     assert_eq!(world.net.submit(&[0, 1], &world.user, &call("init", true)), VALID);
     assert!(
-        world.text(&call("init", true)).ends_with("chaincode 'init' is already initialized but called as init")
+        world
+            .text(&call("init", true))
+            .ends_with("chaincode 'init' is already initialized but called as init")
     );
     let (read, written) = public(&world.rwset(&world.user, &call("init", false)), "init");
     assert_eq!(read[0], (key.to_owned(), "7.0".to_owned()));
@@ -293,13 +383,24 @@ fn chaincodes_share_a_transaction_and_both_definitions_are_read() {
     world.deploy("other", &invoking(PUT), false);
     let calls = "(call $answer (call $invoke (i32.const 32) (i32.const 5) (i32.const 48) (i32.const 12)))";
     world.deploy("cc", &invoking(calls), false);
-    let answer = world.net.answer(0, &proposal(&world.user, &ask("trade", "cc", &[b"f"])));
+    let answer = world
+        .net
+        .answer(0, &proposal(&world.user, &ask("trade", "cc", &[b"f"])));
     let (action, set) = action(&answer);
-    assert!(action.events.is_empty(), "the event of a called chaincode is dropped");
+    assert!(
+        action.events.is_empty(),
+        "the event of a called chaincode is dropped"
+    );
     let names: Vec<_> = set.ns_rwset.iter().map(|n| n.namespace.as_str()).collect();
     assert_eq!(names, [LIFECYCLE, "other"]);
     let keys: Vec<_> = public(&set, LIFECYCLE).0.into_iter().map(|r| r.0).collect();
-    assert_eq!(keys, ["namespaces/fields/cc/Sequence", "namespaces/fields/other/Sequence"]);
+    assert_eq!(
+        keys,
+        [
+            "namespaces/fields/cc/Sequence",
+            "namespaces/fields/other/Sequence"
+        ]
+    );
     assert_eq!(public(&set, "other").1, ["key"]);
     let payload = answer.response.unwrap().payload;
     assert_eq!(&payload[..8], &[200, 0, 0, 0, 0, 0, 0, 0]);
@@ -319,7 +420,11 @@ fn what_a_chaincode_says_and_what_goes_wrong_differ() {
     world.deploy("refuses", &respond(404), false);
     world.deploy("fails", &respond(500), false);
     world.deploy("crashes", &invoking("(unreachable)"), false);
-    let answer = |name: &str| world.net.answer(0, &proposal(&world.user, &ask("trade", name, &[b"f"])));
+    let answer = |name: &str| {
+        world
+            .net
+            .answer(0, &proposal(&world.user, &ask("trade", name, &[b"f"])))
+    };
     let refused = answer("refuses");
     assert_eq!(refused.response.as_ref().unwrap().status, 404);
     assert!(refused.payload.is_empty() && refused.endorsement.is_none());
@@ -330,8 +435,14 @@ fn what_a_chaincode_says_and_what_goes_wrong_differ() {
     let crashed = answer("crashes");
     assert!(crashed.payload.is_empty());
     let message = crashed.response.unwrap().message;
-    assert!(message.starts_with("error in simulation: failed to execute transaction "), "{message}");
-    assert!(message.contains("chaincode crashes, function f: the contract crashed"), "{message}");
+    assert!(
+        message.starts_with("error in simulation: failed to execute transaction "),
+        "{message}"
+    );
+    assert!(
+        message.contains("chaincode crashes, function f: the contract crashed"),
+        "{message}"
+    );
 }
 
 fn refusal(world: &World, draft: &Draft, signer: &SigningIdentity) -> String {
@@ -353,16 +464,30 @@ fn every_check_of_a_proposal_has_its_text() {
     };
     let mut extension = good();
     extension.channel_header.extension = protos::ChaincodeHeaderExtension::default().encode_to_vec().into();
-    assert_eq!(refusal(&world, &extension, user), "ChaincodeHeaderExtension.ChaincodeId is nil");
+    assert_eq!(
+        refusal(&world, &extension, user),
+        "ChaincodeHeaderExtension.ChaincodeId is nil"
+    );
     let unnamed = draft(user, &ask("trade", "", &[b"f"]));
-    assert_eq!(refusal(&world, &unnamed, user), "ChaincodeHeaderExtension.ChaincodeId.Name is empty");
-    assert!(broken(|d| d.payload = vec![0xff].into()).starts_with("error unmarshalling ChaincodeProposalPayload"));
+    assert_eq!(
+        refusal(&world, &unnamed, user),
+        "ChaincodeHeaderExtension.ChaincodeId.Name is empty"
+    );
+    assert!(
+        broken(|d| d.payload = vec![0xff].into()).starts_with("error unmarshalling ChaincodeProposalPayload")
+    );
     assert_eq!(
         broken(|d| d.payload = Default::default()),
         "chaincode invocation spec did not contain chaincode spec"
     );
-    assert_eq!(broken(|d| d.channel_header.r#type = 2), "error validating proposal: invalid header type CONFIG_UPDATE");
-    assert_eq!(broken(|d| d.channel_header.epoch = 1), "error validating proposal: epoch is non-zero");
+    assert_eq!(
+        broken(|d| d.channel_header.r#type = 2),
+        "error validating proposal: invalid header type CONFIG_UPDATE"
+    );
+    assert_eq!(
+        broken(|d| d.channel_header.epoch = 1),
+        "error validating proposal: epoch is non-zero"
+    );
     assert_eq!(
         broken(|d| d.signature_header.nonce = Default::default()),
         "error validating proposal: nonce is empty"
@@ -372,23 +497,36 @@ fn every_check_of_a_proposal_has_its_text() {
         "error validating proposal: creator is empty"
     );
     let text = broken(|d| d.channel_header.tx_id = "00".into());
-    assert!(text.starts_with("error validating proposal: incorrectly computed txid '00' -- expected '"), "{text}");
+    assert!(
+        text.starts_with("error validating proposal: incorrectly computed txid '00' -- expected '"),
+        "{text}"
+    );
 
     let stranger = Org::new("Org9MSP", "org9").client("eve", &[]);
     let text = refusal(&world, &draft(&stranger, &ask("trade", "cc", &[b"f"])), &stranger);
-    let expected = "error validating proposal: access denied: channel [trade] creator org unknown, creator is malformed";
+    let expected =
+        "error validating proposal: access denied: channel [trade] creator org unknown, creator is malformed";
     assert!(text.starts_with(expected), "{text}");
     // Same MSP id, but a CA that the channel does not know.
     let forged = Org::new("Org1MSP", "org1").client("mallory", &[]);
     let text = refusal(&world, &draft(&forged, &ask("trade", "cc", &[b"f"])), &forged);
-    assert!(text.starts_with("error validating proposal: access denied: channel [trade] creator org [Org1MSP]"), "{text}");
+    assert!(
+        text.starts_with("error validating proposal: access denied: channel [trade] creator org [Org1MSP]"),
+        "{text}"
+    );
     let other = world.net.orgs[0].client("bob", &[]);
     let text = refusal(&world, &good(), &other);
-    assert!(text.starts_with("error validating proposal: access denied: channel [trade] creator org [Org1MSP]"), "{text}");
+    assert!(
+        text.starts_with("error validating proposal: access denied: channel [trade] creator org [Org1MSP]"),
+        "{text}"
+    );
 
     let unknown = ask("nowhere", "cc", &[b"f"]);
     let response = world.net.response(0, user, &unknown);
-    assert_eq!((response.status, response.message.as_str()), (500, "channel 'nowhere' not found"));
+    assert_eq!(
+        (response.status, response.message.as_str()),
+        (500, "channel 'nowhere' not found")
+    );
 }
 
 #[test]
@@ -399,16 +537,23 @@ fn writers_alone_may_propose_and_only_once() {
     let peer = world.net.orgs[0].holder("peer9", "peer", &[], now() + 1000);
     let text = refusal(&world, &draft(&peer, &ask("trade", "cc", &[b"f"])), &peer);
     assert!(
-        text.starts_with("failed evaluating policy on signed data during check policy [/Channel/Application/Writers]: ["),
+        text.starts_with(
+            "failed evaluating policy on signed data during check policy [/Channel/Application/Writers]: ["
+        ),
         "{text}"
     );
     let signed = proposal(&world.user, &ask("trade", "cc", &[b"f"]));
     let responses = [world.net.answer(0, &signed), world.net.answer(1, &signed)];
     let envelope = crate::test_network::transaction(&world.user, &signed, &responses);
     assert_eq!(world.net.commit(vec![envelope]), [VALID]);
-    let EndorseOutcome::Refused(text) = world.net.endorsers[0].process(&signed) else { panic!("endorsed twice") };
+    let EndorseOutcome::Refused(text) = world.net.endorsers[0].process(&signed) else {
+        panic!("endorsed twice")
+    };
     let creator = hex::encode(world.user.creator());
-    assert!(text.starts_with("duplicate transaction found [") && text.ends_with(&format!("]. Creator [{creator}]")));
+    assert!(
+        text.starts_with("duplicate transaction found [")
+            && text.ends_with(&format!("]. Creator [{creator}]"))
+    );
 }
 
 #[test]
@@ -422,9 +567,15 @@ fn expired_clients_and_wrong_clocks_are_filtered() {
     let text = filtered(&proposal(&expired, &ask("trade", "cc", &[b"f"])));
     assert!(text.starts_with("proposal client identity expired"), "{text}");
     for skew in [-1000, 1000] {
-        let late = Ask { timestamp: now() + skew, ..ask("trade", "cc", &[b"f"]) };
+        let late = Ask {
+            timestamp: now() + skew,
+            ..ask("trade", "cc", &[b"f"])
+        };
         let text = filtered(&proposal(&world.user, &late));
-        assert!(text.starts_with("request unauthorized due to incorrect timestamp"), "{text}");
+        assert!(
+            text.starts_with("request unauthorized due to incorrect timestamp"),
+            "{text}"
+        );
     }
 }
 
@@ -432,8 +583,14 @@ fn expired_clients_and_wrong_clocks_are_filtered() {
 fn any_bytes_are_refused_without_a_panic() {
     let world = World::new();
     for bytes in [&b""[..], b"\xff", b"\x0a\x02\x0a\x00", &[0x0a; 100]] {
-        let signed = protos::SignedProposal { proposal_bytes: bytes::Bytes::copy_from_slice(bytes), signature: bytes::Bytes::new() };
-        assert!(!matches!(world.net.endorsers[0].process(&signed), EndorseOutcome::Answered(_)));
+        let signed = protos::SignedProposal {
+            proposal_bytes: bytes::Bytes::copy_from_slice(bytes),
+            signature: bytes::Bytes::new(),
+        };
+        assert!(!matches!(
+            world.net.endorsers[0].process(&signed),
+            EndorseOutcome::Answered(_)
+        ));
     }
 }
 
@@ -441,7 +598,8 @@ fn any_bytes_are_refused_without_a_panic() {
 async fn proposals_run_beside_the_reactor() {
     let world = World::new();
     let signed = proposal(&world.user, &ask("trade", "cc", &[b"f"]));
-    let outcomes = futures::future::join_all((0..8).map(|_| world.net.endorsers[0].process_proposal(signed.clone())));
+    let outcomes =
+        futures::future::join_all((0..8).map(|_| world.net.endorsers[0].process_proposal(signed.clone())));
     for outcome in outcomes.await {
         assert!(matches!(outcome, EndorseOutcome::Answered(_)));
     }
@@ -466,18 +624,48 @@ fn the_configuration_chaincode_joins_and_answers() {
     assert_eq!(answer.response.unwrap().status, 200);
     assert!(answer.payload.is_empty() && answer.endorsement.is_none());
     let again = world.net.response(0, admin, &join);
-    assert!(again.message.contains("ledger [second] already exists with state [ACTIVE]"), "{}", again.message);
-    assert!(again.message.starts_with("cannot create ledger from genesis block: "));
+    assert!(
+        again
+            .message
+            .contains("ledger [second] already exists with state [ACTIVE]"),
+        "{}",
+        again.message
+    );
+    assert!(
+        again
+            .message
+            .starts_with("cannot create ledger from genesis block: ")
+    );
 
-    let channels = world.net.response(0, &world.user, &ask("", "cscc", &[b"GetChannels"]));
-    let channels = protos::ChannelQueryResponse::decode(channels.payload).unwrap().channels;
+    let channels = world
+        .net
+        .response(0, &world.user, &ask("", "cscc", &[b"GetChannels"]));
+    let channels = protos::ChannelQueryResponse::decode(channels.payload)
+        .unwrap()
+        .channels;
     let ids: Vec<_> = channels.into_iter().map(|c| c.channel_id).collect();
     assert_eq!(ids, ["second", "trade"]);
-    let config = world.net.response(0, &world.user, &ask("", "cscc", &[b"GetConfigBlock", b"second"]));
-    assert_eq!(common::Block::decode(config.payload).unwrap().header, block.header);
-    let config = world.net.response(0, &world.user, &ask("", "cscc", &[b"GetChannelConfig", b"second"]));
-    assert!(common::Config::decode(config.payload).unwrap().channel_group.is_some());
-    let junk = world.net.response(0, admin, &ask("", "cscc", &[b"JoinChain", b"junk"]));
+    let config = world
+        .net
+        .response(0, &world.user, &ask("", "cscc", &[b"GetConfigBlock", b"second"]));
+    assert_eq!(
+        common::Block::decode(config.payload).unwrap().header,
+        block.header
+    );
+    let config = world.net.response(
+        0,
+        &world.user,
+        &ask("", "cscc", &[b"GetChannelConfig", b"second"]),
+    );
+    assert!(
+        common::Config::decode(config.payload)
+            .unwrap()
+            .channel_group
+            .is_some()
+    );
+    let junk = world
+        .net
+        .response(0, admin, &ask("", "cscc", &[b"JoinChain", b"junk"]));
     assert_eq!(junk.status, 500);
     let unknown = world.net.response(0, admin, &ask("", "cscc", &[b"Leave"]));
     assert_eq!(unknown.message, "Requested function Leave not found.");
@@ -500,32 +688,118 @@ fn the_query_chaincode_answers_about_the_ledger() {
     let tx_id = selvedge_proto::channel_header(&envelope).unwrap().tx_id;
     let found = query(&[b"GetTransactionByID", b"trade", tx_id.as_bytes()]);
     let found = protos::ProcessedTransaction::decode(found.payload).unwrap();
-    assert_eq!((found.validation_code, found.transaction_envelope.unwrap()), (0, envelope));
+    assert_eq!(
+        (found.validation_code, found.transaction_envelope.unwrap()),
+        (0, envelope)
+    );
     let same = query(&[b"GetBlockByTxID", b"trade", tx_id.as_bytes()]);
-    assert_eq!(common::Block::decode(same.payload).unwrap().header.unwrap().number, 3);
+    assert_eq!(
+        common::Block::decode(same.payload)
+            .unwrap()
+            .header
+            .unwrap()
+            .number,
+        3
+    );
 
     let text = |args: &[&[u8]]| query(args).message;
     assert_eq!(text(&[b"GetChainInfo"]), "Incorrect number of arguments, 1");
     assert_eq!(text(&[b"GetChainInfo", b"x"]), "Invalid chain ID, x");
-    assert_eq!(text(&[b"Nothing", b"trade"]), "Requested function Nothing not found.");
-    assert_eq!(text(&[b"GetBlockByNumber", b"trade"]), "missing 3rd argument for GetBlockByNumber");
+    assert_eq!(
+        text(&[b"Nothing", b"trade"]),
+        "Requested function Nothing not found."
+    );
+    assert_eq!(
+        text(&[b"GetBlockByNumber", b"trade"]),
+        "missing 3rd argument for GetBlockByNumber"
+    );
     assert!(text(&[b"GetBlockByNumber", b"trade", b"9"]).starts_with("Failed to get block number 9, error "));
     assert_eq!(
         text(&[b"GetTransactionByID", b"trade", b"ab"]),
         "Failed to get transaction with id ab, error no such transaction ID [ab] in index"
     );
     // On a channel the answer is endorsed, with an empty read/write set.
-    let answer = world.net.answer(0, &proposal(&world.user, &ask("trade", "qscc", &[b"GetChainInfo", b"trade"])));
+    let answer = world.net.answer(
+        0,
+        &proposal(&world.user, &ask("trade", "qscc", &[b"GetChainInfo", b"trade"])),
+    );
     assert!(answer.endorsement.is_some() && action(&answer).0.results.is_empty());
 }
 
 #[test]
 fn a_peer_of_another_organisation_is_no_local_admin() {
     let world = World::new();
-    let list = lifecycle_ask("", "QueryInstalledChaincodes", &lifecycle::QueryInstalledChaincodesArgs {});
+    let list = lifecycle_ask(
+        "",
+        "QueryInstalledChaincodes",
+        &lifecycle::QueryInstalledChaincodesArgs {},
+    );
     assert_eq!(world.net.response(0, &world.admins[0], &list).status, 200);
-    let EndorseOutcome::Refused(text) = world.net.endorsers[0].process(&proposal(&world.admins[1], &list)) else {
+    let EndorseOutcome::Refused(text) = world.net.endorsers[0].process(&proposal(&world.admins[1], &list))
+    else {
         panic!("accepted")
     };
-    assert!(text.contains("access denied: channel [] creator org unknown"), "{text}");
+    assert!(
+        text.contains("access denied: channel [] creator org unknown"),
+        "{text}"
+    );
+}
+
+#[test]
+fn another_channel_is_read_and_never_written() {
+    let mut world = World::new();
+    let calls = contract(
+        r#"(data (i32.const 128) "other/second")
+        (func $main (export "selvedge_invoke")
+          (call $answer (call $invoke (i32.const 128) (i32.const 12) (i32.const 48) (i32.const 12))))"#,
+    );
+    world.deploy("cc", &calls, false);
+    let call = ask("trade", "cc", &[b"f"]);
+    let text = |world: &World| {
+        let payload = world.net.response(0, &world.user, &call).payload;
+        String::from_utf8_lossy(&payload[8..]).into_owned()
+    };
+    assert!(
+        text(&world).starts_with("channel 'second' not found"),
+        "{}",
+        text(&world)
+    );
+    let orderer = Org::new("OrdererMSP", "orderer");
+    let block = crate::test_network::genesis("second", &orderer, &[&world.net.orgs[0], &world.net.orgs[1]]);
+    for peer in &world.net.peers {
+        peer.join_channel(block.clone()).unwrap();
+    }
+    assert!(
+        text(&world).contains("chaincode other not found"),
+        "{}",
+        text(&world)
+    );
+    world.net.channel = "second".into();
+    world.deploy("other", &invoking(PUT), false);
+    assert_eq!(text(&world), "value");
+    let set = world.rwset(&world.user, &call);
+    let names: Vec<_> = set.ns_rwset.iter().map(|n| n.namespace.as_str()).collect();
+    assert_eq!(
+        names,
+        [LIFECYCLE],
+        "what was read and written on the other channel is not part of the transaction"
+    );
+    assert_eq!(
+        public(&set, LIFECYCLE).0,
+        reads(&[("namespaces/fields/cc/Sequence", "3.0")])
+    );
+
+    let system = contract(
+        r#"(data (i32.const 128) "qscc")
+        (func $main (export "selvedge_invoke")
+          (call $answer (call $invoke (i32.const 128) (i32.const 4) (i32.const 48) (i32.const 12))))"#,
+    );
+    world.net.channel = "trade".into();
+    world.deploy("nosy", &system, false);
+    let payload = world
+        .net
+        .response(0, &world.user, &ask("trade", "nosy", &[b"f"]))
+        .payload;
+    let text = String::from_utf8_lossy(&payload[8..]).into_owned();
+    assert_eq!(text, "system chaincode qscc cannot be called by a chaincode");
 }

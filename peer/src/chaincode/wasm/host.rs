@@ -372,12 +372,9 @@ pub(super) fn write_log(guest: &mut Guest<'_>, level: i32, ptr: i32, len: i32) -
     if guest.host.log_lines > MAX_LOG_LINES {
         return Ok(Reply::Code(0));
     }
-    let shown = len.clamp(0, i32::try_from(MAX_LOG_LINE_BYTES).unwrap_or(i32::MAX));
-    let shown = if len < 0 {
-        i32::try_from(MAX_LOG_LINE_BYTES).unwrap_or(0)
-    } else {
-        shown
-    };
+    let most = i32::try_from(MAX_LOG_LINE_BYTES).unwrap_or(i32::MAX);
+    // Taken as unsigned, a negative length is a long one.
+    let shown = if len < 0 { most } else { len.min(most) };
     let bytes = guest.bytes(ptr, shown, MAX_LOG_LINE_BYTES, "the log line")?;
     let line = String::from_utf8_lossy(&bytes);
     let (chaincode, tx) = (&guest.call.chaincode, &guest.call.tx.tx_id);

@@ -10,9 +10,9 @@ use prost::Message;
 use selvedge_proto::{common, msp, protos};
 
 use super::{OnChannel, define};
-use crate::channel::PeerChannel;
 use crate::chaincode::state::ChannelState;
 use crate::chaincode::{Simulator, TxContext};
+use crate::channel::PeerChannel;
 use crate::definition::LIFECYCLE;
 use crate::scc::Call;
 use crate::test_network::{Org, TestPeer};
@@ -29,7 +29,9 @@ fn recorded(envelope: &Bytes) -> Option<Recorded> {
     let transaction = protos::Transaction::decode(open.payload.data).ok()?;
     let action = protos::ChaincodeActionPayload::decode(transaction.actions.first()?.payload.clone()).ok()?;
     let payload = protos::ChaincodeProposalPayload::decode(action.chaincode_proposal_payload).ok()?;
-    let spec = protos::ChaincodeInvocationSpec::decode(payload.input).ok()?.chaincode_spec?;
+    let spec = protos::ChaincodeInvocationSpec::decode(payload.input)
+        .ok()?
+        .chaincode_spec?;
     let response = protos::ProposalResponsePayload::decode(action.action?.proposal_response_payload).ok()?;
     let result = protos::ChaincodeAction::decode(response.extension).ok()?;
     let creator = msp::SerializedIdentity::decode(open.signature_header.creator).ok()?;
@@ -58,7 +60,11 @@ fn a_recorded_lifecycle_is_simulated_to_the_same_bytes() {
         let next = block(number);
         for envelope in &next.data.as_ref().unwrap().data {
             let Some(tx) = recorded(envelope) else { continue };
-            assert_eq!(simulate(&channel, &*peer, endorser.runtime(), &client, &tx), tx.results, "block {number}");
+            assert_eq!(
+                simulate(&channel, &*peer, endorser.runtime(), &client, &tx),
+                tx.results,
+                "block {number}"
+            );
             compared += 1;
         }
         channel.process_block(next).unwrap();
@@ -84,7 +90,9 @@ fn simulate(
         signature: Bytes::new(),
     };
     let bundle = channel.bundle();
-    let simulator = Arc::new(Mutex::new(Simulator::new(Box::new(ChannelState::latest(channel).unwrap()))));
+    let simulator = Arc::new(Mutex::new(Simulator::new(Box::new(
+        ChannelState::latest(channel).unwrap(),
+    ))));
     let call = Call {
         context: peer,
         runtime,
@@ -93,8 +101,13 @@ fn simulate(
         args: &tx.args,
         simulator: Some(&simulator),
     };
-    let on =
-        OnChannel { channel, bundle: &bundle, simulator: &simulator, msp_id: &tx.msp_id, call: &call };
+    let on = OnChannel {
+        channel,
+        bundle: &bundle,
+        simulator: &simulator,
+        msp_id: &tx.msp_id,
+        call: &call,
+    };
     let run = match tx.args[0].as_ref() {
         b"ApproveChaincodeDefinitionForMyOrg" => define::approve,
         b"CommitChaincodeDefinition" => define::commit,
