@@ -1,4 +1,13 @@
 //! The peer: gateway, endorser, chaincode runtime, validation and commit, events.
+//!
+//! ```text
+//! client ─► gateway ─► endorser ─► chaincode (wasm, on a snapshot of the state) ─► signed read/write set
+//!              │          ▲
+//!              │          └─ other peers' gateways
+//!              └─► orderers ─► puller ─► validation ─► ledger ─► commits ─► deliver, events, commit status
+//! ```
+//!
+//! [`Peer::start`] puts it together from a [`PeerConfig`].
 
 mod access;
 pub mod chaincode;

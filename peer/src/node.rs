@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use selvedge_channel::{Bundle, NodeRole};
 use selvedge_msp::{MspManager, SigningIdentity};
 use selvedge_proto::common;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::channel::{ChannelError, PeerChannel};
 use crate::context::{JoinError, PeerContext};
@@ -136,8 +138,9 @@ impl PeerNode {
         PeerChannel::open(&place, id).map_err(|e| e.to_string())
     }
 
-    /// Stops fetching blocks on all channels and waits until those at hand are committed.
-    pub(crate) async fn stop(&self) {
+    /// Stops fetching blocks on all channels, waits until those at hand are committed, and then, for `grace` at most, until
+    /// nobody uses the ledgers any more, so that another process can open them.
+    pub(crate) async fn stop(&self, grace: Duration) {
         let pullers: Vec<PullerHandle> = self
             .joined
             .write()
@@ -145,7 +148,17 @@ impl PeerNode {
             .filter_map(|joined| joined.puller.take())
             .collect();
         futures::future::join_all(pullers.into_iter().map(PullerHandle::stop)).await;
-        self.joined.write().clear();
+        let closed = std::mem::take(&mut *self.joined.write());
+        let in_use: Vec<Weak<PeerChannel>> = closed.values().map(|j| Arc::downgrade(&j.channel)).collect();
+        drop(closed);
+        let end = Instant::now() + grace;
+        while in_use.iter().any(|channel| channel.strong_count() > 0) {
+            if Instant::now() >= end {
+                tracing::warn!("a ledger is still in use although the peer has stopped");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Id and height of every channel.

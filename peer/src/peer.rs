@@ -148,7 +148,7 @@ impl Peer {
         let runtime = match opened.await {
             Ok(Ok(runtime)) => Arc::new(runtime),
             Ok(Err(error)) => {
-                node.stop().await;
+                node.stop(GRACE).await;
                 return Err(error);
             }
             Err(error) => {
@@ -244,7 +244,7 @@ impl Peer {
                 server.abort();
             }
         }
-        self.node.stop().await;
+        self.node.stop(GRACE).await;
         tracing::info!(peer = %self.id, "peer stopped");
     }
 }
@@ -317,3 +317,7 @@ fn routes(
         .add_service(gateway.server())
         .add_service(deliver.server())
 }
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ use super::peers::GatewayPeer;
 use super::proposal::Proposed;
 use super::status::{Detail, status};
 use super::{Inner, deadline};
+use crate::channel::PeerChannel;
 
 impl Inner {
     pub(super) async fn evaluate(
@@ -38,6 +39,9 @@ impl Inner {
             })
             .collect();
         let mut unavailable = Vec::new();
+        if !self.is_defined(&channel, &proposed.chaincode)? {
+            candidates.clear();
+        }
         candidates.retain(|peer| match self.lacks(&channel, peer, &proposed.chaincode) {
             Some(why) => {
                 unavailable.push(peer.detail(why));
@@ -94,13 +98,19 @@ impl Inner {
         ))
     }
 
+    /// Whether anybody can have the chaincode: it is part of every peer, or the channel has a definition of it.
+    fn is_defined(&self, channel: &PeerChannel, chaincode: &str) -> Result<bool, Status> {
+        if crate::scc::is_system(chaincode) {
+            return Ok(true);
+        }
+        let failed = |why: String| Status::internal(why);
+        let state = channel.ledger().snapshot().map_err(|e| failed(e.to_string()))?;
+        let found = channel.chaincode_definition(&state, chaincode);
+        Ok(found.map_err(|e| failed(e.to_string()))?.is_some())
+    }
+
     /// Why this process cannot run a chaincode, as far as that is known before asking; other peers say so themselves.
-    pub(super) fn lacks(
-        &self,
-        channel: &crate::channel::PeerChannel,
-        peer: &GatewayPeer,
-        chaincode: &str,
-    ) -> Option<String> {
+    pub(super) fn lacks(&self, channel: &PeerChannel, peer: &GatewayPeer, chaincode: &str) -> Option<String> {
         if !peer.is_local || crate::scc::is_system(chaincode) {
             return None;
         }

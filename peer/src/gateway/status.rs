@@ -7,8 +7,8 @@ use tonic::{Code, Status};
 
 /// `type_url` of a detail (spec 01 A.4 item 15).
 const DETAIL_URL: &str = "type.googleapis.com/gateway.ErrorDetail";
-/// Longest text of one detail, in bytes: all of them travel in one HTTP/2 trailer.
-const LONGEST_DETAIL: usize = 1024;
+/// Longest text of one detail, in bytes: all of them travel in one HTTP/2 trailer, and clients take no more than 16 KiB.
+const LONGEST_DETAIL: usize = 768;
 /// Details in one error; the first ones tell the story, and trailers are bounded.
 const MOST_DETAILS: usize = 8;
 
@@ -69,7 +69,7 @@ mod tests {
             message: "ü".repeat(5000),
         };
         let error = status(Code::Aborted, "failed", &vec![detail; 50]);
-        assert!(error.details().len() < 16_000);
+        assert!(error.details().len() < 8_000);
         let rpc = google::rpc::Status::decode(error.details()).unwrap();
         assert_eq!((rpc.code, rpc.message.as_str()), (10, "failed"));
         assert_eq!(rpc.details.len(), MOST_DETAILS);

@@ -396,6 +396,16 @@ async fn what_does_not_exist_is_said_so() {
             .contains("No metadata was found for chaincode cc in channel trade"),
         "{nothing}"
     );
+    let request = EvaluateRequest {
+        proposed_transaction: Some(proposal(&client, &ask("trade", "cc", &[b"get"]))),
+        ..Default::default()
+    };
+    let nothing = world.gateway.evaluate(Request::new(request)).await.unwrap_err();
+    assert_eq!(nothing.code(), Code::FailedPrecondition);
+    assert_eq!(
+        nothing.message(),
+        "no peers available to evaluate chaincode cc in channel trade"
+    );
     let nobody = world
         .endorse(&client, &ask("trade", "cc", &[b"put"]), &["Org9MSP"])
         .await;
