@@ -60,7 +60,7 @@ fn consenter(channel: &OrdererChannel, id: &str) -> Result<Arc<Consensus>, Refus
         Role::Failed(why) => Err(Refusal::unavailable(format!(
             "channel '{id}' has stopped on this orderer: {why}"
         ))),
-        Role::Follower | Role::Onboarding => Err(Refusal::unavailable(format!(
+        Role::Follower | Role::Onboarding | Role::Opening => Err(Refusal::unavailable(format!(
             "this orderer only follows channel '{id}'; submit to one of its consenters"
         ))),
     }

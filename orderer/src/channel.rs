@@ -40,6 +40,8 @@ pub(crate) struct NodeContext {
 /// What the node does in a channel at the moment.
 #[derive(Clone)]
 pub(crate) enum Role {
+    /// Reading what is on disk.
+    Opening,
     /// Getting the blocks up to the one it joined with.
     Onboarding,
     /// Pulls blocks; is not among the consenters.
@@ -99,7 +101,7 @@ impl OrdererChannel {
             dir,
             context,
             chain: RwLock::new(None),
-            role: watch::Sender::new(Role::Onboarding),
+            role: watch::Sender::new(Role::Opening),
             stop: CancellationToken::new(),
             task: parking_lot::Mutex::new(None),
         });
@@ -125,6 +127,12 @@ impl OrdererChannel {
         self.role.subscribe()
     }
 
+    /// Returns when the channel is open: it onboards, follows, takes part or has failed.
+    pub(crate) async fn opened(&self) {
+        let mut roles = self.roles();
+        drop(roles.wait_for(|role| !matches!(role, Role::Opening)).await);
+    }
+
     pub(crate) fn consensus(&self) -> Option<Arc<Consensus>> {
         match self.role() {
             Role::Consenter(consensus) => Some(consensus),
@@ -147,7 +155,7 @@ impl OrdererChannel {
             .as_ref()
             .is_some_and(|c| c.head().member_by_address(&self.context.own_address).is_some());
         let (consensus_relation, status) = match self.role() {
-            Role::Onboarding => (if listed { "consenter" } else { "follower" }, "onboarding"),
+            Role::Opening | Role::Onboarding => (if listed { "consenter" } else { "follower" }, "onboarding"),
             Role::Follower => ("follower", "active"),
             Role::Consenter(consensus) if consensus.failure().is_some() => ("consenter", "failed"),
             Role::Consenter(_) => ("consenter", "active"),
@@ -164,6 +172,7 @@ impl OrdererChannel {
     async fn live(self: &Arc<Self>) -> Result<(), ChannelFailure> {
         let join = self.read_join_block().await?;
         if let Some(join) = &join {
+            self.role.send_replace(Role::Onboarding);
             self.onboard(join).await?;
             if self.is_stopping() {
                 return Ok(());

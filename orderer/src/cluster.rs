@@ -13,6 +13,7 @@ use selvedge_proto::selvedge::cluster::cluster_server::Cluster;
 use selvedge_proto::{common, open_envelope};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::channel::OrdererChannel;
@@ -28,6 +29,7 @@ const FORWARDED: usize = 1024;
 
 pub(crate) struct ClusterService {
     pub(crate) registrar: Arc<Registrar>,
+    pub(crate) stop: CancellationToken,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -167,10 +169,12 @@ impl Cluster for ClusterService {
         let (replies, outgoing) = mpsc::channel(FORWARDED);
         let service = Self {
             registrar: Arc::clone(&self.registrar),
+            stop: self.stop.clone(),
         };
         tokio::spawn(async move {
             let waiting = Arc::new(tokio::sync::Semaphore::new(FORWARDED));
-            while let Ok(Some(request)) = requests.message().await {
+            let stopped = service.stop.clone();
+            while let Some(Ok(Some(request))) = stopped.run_until_cancelled(requests.message()).await {
                 let Ok(place) = Arc::clone(&waiting).acquire_owned().await else {
                     return;
                 };
@@ -187,7 +191,10 @@ impl Cluster for ClusterService {
                 });
             }
         });
-        Ok(Response::new(ReceiverStream::new(outgoing).boxed()))
+        let stopped = self.stop.clone().cancelled_owned();
+        Ok(Response::new(
+            ReceiverStream::new(outgoing).take_until(stopped).boxed(),
+        ))
     }
 
     type BlocksStream = Answers<common::Block>;
@@ -216,7 +223,10 @@ impl Cluster for ClusterService {
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(outgoing).boxed()))
+        let stopped = self.stop.clone().cancelled_owned();
+        Ok(Response::new(
+            ReceiverStream::new(outgoing).take_until(stopped).boxed(),
+        ))
     }
 
     async fn state(&self, request: Request<pb::StateRequest>) -> Reply<pb::StateReply> {
@@ -231,7 +241,7 @@ impl Cluster for ClusterService {
             .ok_or_else(|| Status::unavailable("this node is starting its part in the channel"))?;
         Ok(Response::new(pb::StateReply {
             joined: true,
-            initialized: consensus.is_initialized(),
+            has_history: consensus.has_history(),
             height: channel.chain().map_or(0, |c| c.height()),
         }))
     }

@@ -200,7 +200,7 @@ impl Consensus {
             let mut existing = false;
             for member in &others {
                 match self.ask(member).await {
-                    Ok(state) if state.initialized => existing = true,
+                    Ok(state) if state.has_history => existing = true,
                     Ok(_) => {
                         fresh.insert(member.id);
                     }
@@ -307,9 +307,9 @@ impl Consensus {
         state.err().map(|e| e.to_string())
     }
 
-    /// Whether this node's log has ever held an entry.
-    pub(crate) fn is_initialized(&self) -> bool {
-        !self.log.is_pristine()
+    /// Whether a leader has ever written to this node's log.
+    pub(crate) fn has_history(&self) -> bool {
+        self.log.has_history()
     }
 
     /// Passes an envelope to this node's own sequencer.

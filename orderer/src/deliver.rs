@@ -149,7 +149,7 @@ impl Session {
         let errored = match self.channel.role() {
             Role::Consenter(consensus) => consensus.leader().is_none(),
             Role::Failed(_) => true,
-            Role::Follower | Role::Onboarding => false,
+            Role::Follower | Role::Onboarding | Role::Opening => false,
         };
         if errored && self.strict {
             return Err(common::Status::ServiceUnavailable);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -36,6 +37,8 @@ use crate::registrar::Registrar;
 
 /// Blocks that wait in memory for a client that reads slowly.
 const DELIVER_AHEAD: usize = 4;
+/// How long callers have to end their calls when the node stops.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// A running ordering node.
 pub struct Orderer {
@@ -182,7 +185,7 @@ impl Orderer {
             Some(operations) => Some(listen(&operations.listen).await?),
             None => None,
         };
-        let registrar = Arc::new(Registrar::open(&config.data_dir, context)?);
+        let registrar = Arc::new(Registrar::open(&config.data_dir, context).await?);
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();
 
@@ -193,6 +196,7 @@ impl Orderer {
         };
         let cluster = ClusterService {
             registrar: Arc::clone(&registrar),
+            stop: stop.clone(),
         };
         let mut routes = tonic::service::RoutesBuilder::default();
         routes
@@ -272,7 +276,10 @@ impl Orderer {
     pub async fn stop(mut self) {
         self.stop.cancel();
         self.registrar.shutdown().await;
-        while self.servers.join_next().await.is_some() {}
+        let servers = async { while self.servers.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSE, servers).await.is_err() {
+            tracing::warn!("some callers kept their connections; they are cut");
+        }
     }
 
     /// Returns when a listener has failed.

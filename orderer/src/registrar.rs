@@ -27,8 +27,8 @@ pub(crate) struct Registrar {
 }
 
 impl Registrar {
-    /// Opens every channel in `data_dir`.
-    pub(crate) fn open(data_dir: &Path, context: Arc<NodeContext>) -> Result<Self, OrdererError> {
+    /// Opens every channel in `data_dir`, and returns when each has found its role.
+    pub(crate) async fn open(data_dir: &Path, context: Arc<NodeContext>) -> Result<Self, OrdererError> {
         let dir = data_dir.join("channels");
         let failed = |action: &'static str| {
             let path = dir.clone();
@@ -46,6 +46,9 @@ impl Registrar {
                 let channel = OrdererChannel::start(name, entry.path(), Arc::clone(&context));
                 channels.insert(name.to_owned(), channel);
             }
+        }
+        for channel in channels.values() {
+            channel.opened().await;
         }
         Ok(Self {
             dir,
@@ -89,13 +92,8 @@ impl Registrar {
                 why,
             })?;
         let channel = OrdererChannel::start(&id, final_dir, Arc::clone(&self.context));
-        let info = {
-            let mut roles = channel.roles();
-            // The answer tells whether the node is a consenter; for a new channel that is known in a moment.
-            let known = roles.wait_for(|role| !matches!(role, crate::channel::Role::Onboarding));
-            drop(tokio::time::timeout(std::time::Duration::from_millis(500), known).await);
-            channel.info()
-        };
+        channel.opened().await;
+        let info = channel.info();
         self.channels.write().insert(id.clone(), channel);
         tracing::info!(channel = %id, relation = info.consensus_relation, "joined");
         Ok(info)

@@ -159,6 +159,13 @@ impl LogStore {
         index.slots.is_empty() && index.purged.is_none()
     }
 
+    /// Whether the log holds, or held, an entry of a leader. Index 0 is the membership that every founder writes.
+    pub(crate) fn has_history(&self) -> bool {
+        let index = self.index.lock();
+        let last = index.slots.back().map(|s| s.id).or(index.purged);
+        last.is_some_and(|id| id.index > 0)
+    }
+
     /// Bytes of the entries in the log: what a snapshot would let it drop.
     pub(crate) fn bytes(&self) -> usize {
         self.index.lock().log_bytes

@@ -28,11 +28,7 @@ impl Admin {
     ) -> (u16, String, String) {
         let url = format!("{}{path}", self.base);
         let method = axum::http::Method::from_bytes(method.as_bytes()).unwrap();
-        let answer = self
-            .client
-            .request(method, &url, headers, body)
-            .await
-            .unwrap();
+        let answer = self.client.request(method, &url, headers, body).await.unwrap();
         let header = |name: &str| {
             let value = answer.headers.get(name);
             value.map_or_else(String::new, |v| v.to_str().unwrap().to_owned())

@@ -19,22 +19,22 @@ use selvedge_proto::orderer::atomic_broadcast_client::AtomicBroadcastClient;
 use selvedge_proto::{block_hash, common, etcdraft, orderer};
 use tonic::transport::Channel;
 
-pub const CHANNEL: &str = "trade";
+pub(crate) const CHANNEL: &str = "trade";
 
 fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     i64::try_from(since.unwrap().as_secs()).unwrap()
 }
 
-pub struct Org {
-    pub msp_id: String,
-    pub ca: CertificateAuthority,
-    pub tls_ca: CertificateAuthority,
+pub(crate) struct Org {
+    pub(crate) msp_id: String,
+    pub(crate) ca: CertificateAuthority,
+    pub(crate) tls_ca: CertificateAuthority,
     dir: PathBuf,
 }
 
 impl Org {
-    pub fn new(root: &Path, msp_id: &str) -> Self {
+    pub(crate) fn new(root: &Path, msp_id: &str) -> Self {
         let authority = |name: &str| {
             let subject = CaSubject {
                 common_name: format!("{name}.{msp_id}"),
@@ -71,7 +71,7 @@ impl Org {
         }
     }
 
-    pub fn profile(&self, endpoints: Vec<String>) -> OrgProfile {
+    pub(crate) fn profile(&self, endpoints: Vec<String>) -> OrgProfile {
         OrgProfile {
             name: self.msp_id.clone(),
             msp_id: self.msp_id.clone(),
@@ -109,23 +109,23 @@ impl Org {
         (ca.issue(&request).unwrap(), key)
     }
 
-    pub fn identity(&self, name: &str, unit: &str, seconds: i64) -> SigningIdentity {
+    pub(crate) fn identity(&self, name: &str, unit: &str, seconds: i64) -> SigningIdentity {
         let (certificate, key) = self.issue(name, unit, Usage::Identity, seconds);
         SigningIdentity::new(&self.msp_id, certificate.to_pem().as_bytes(), key).unwrap()
     }
 
-    pub fn client(&self) -> SigningIdentity {
+    pub(crate) fn client(&self) -> SigningIdentity {
         self.identity("client", "client", 100_000)
     }
 }
 
-pub struct Network {
-    pub root: tempfile::TempDir,
-    pub orderers: Org,
-    pub members: Org,
-    pub configs: Vec<OrdererConfig>,
-    pub consenters: Vec<etcdraft::Consenter>,
-    pub genesis: common::Block,
+pub(crate) struct Network {
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) orderers: Org,
+    pub(crate) members: Org,
+    pub(crate) configs: Vec<OrdererConfig>,
+    pub(crate) consenters: Vec<etcdraft::Consenter>,
+    pub(crate) genesis: common::Block,
 }
 
 fn free_port() -> u16 {
@@ -133,13 +133,17 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-pub fn host(index: usize) -> String {
+pub(crate) fn host(index: usize) -> String {
     format!("orderer{index}.example.com")
 }
 
 impl Network {
     /// Certificates and settings for `nodes` nodes, the first `consenting` of them in the consenter list.
-    pub fn new(nodes: usize, consenting: usize, shape: impl FnOnce(&mut ChannelProfile)) -> Self {
+    pub(crate) fn new(nodes: usize, consenting: usize, shape: impl FnOnce(&mut ChannelProfile)) -> Self {
+        // RUST_LOG=selvedge_orderer=debug shows what the nodes do.
+        let logs =
+            tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env());
+        drop(logs.try_init());
         let root = tempfile::tempdir().unwrap();
         let orderers = Org::new(root.path(), "OrdererMSP");
         let members = Org::new(root.path(), "Org1MSP");
@@ -215,17 +219,17 @@ impl Network {
         }
     }
 
-    pub async fn start(&self, index: usize) -> Orderer {
+    pub(crate) async fn start(&self, index: usize) -> Orderer {
         Orderer::start(self.configs[index].clone()).await.unwrap()
     }
 
-    pub async fn start_joined(&self, index: usize) -> Orderer {
+    pub(crate) async fn start_joined(&self, index: usize) -> Orderer {
         let node = self.start(index).await;
         node.join(self.genesis.clone()).await.unwrap();
         node
     }
 
-    pub fn tls(&self, index: usize, identity: Option<TlsIdentity>) -> ClientTls {
+    pub(crate) fn tls(&self, index: usize, identity: Option<TlsIdentity>) -> ClientTls {
         ClientTls {
             roots: vec![self.orderers.tls_ca.certificate().to_pem().into_bytes()],
             server_name: Some(host(index)),
@@ -234,18 +238,18 @@ impl Network {
         }
     }
 
-    pub fn endpoint(&self, index: usize) -> Endpoint {
+    pub(crate) fn endpoint(&self, index: usize) -> Endpoint {
         Endpoint::tls(self.configs[index].listen.clone(), self.tls(index, None))
     }
 
-    pub fn broadcaster(&self, index: usize) -> AtomicBroadcastClient<Channel> {
+    pub(crate) fn broadcaster(&self, index: usize) -> AtomicBroadcastClient<Channel> {
         AtomicBroadcastClient::new(self.endpoint(index).connect_lazy().unwrap())
             .max_decoding_message_size(selvedge_comm::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(selvedge_comm::MAX_MESSAGE_BYTES)
     }
 
     /// Blocks `0..=last` as a node delivers them.
-    pub async fn blocks(&self, index: usize, last: u64) -> Vec<common::Block> {
+    pub(crate) async fn blocks(&self, index: usize, last: u64) -> Vec<common::Block> {
         let seek = seek(specified(0), specified(last));
         let envelope = seek_envelope(&self.members.client(), CHANNEL, &seek, Some(now()), Bytes::new());
         let mut answers = self.deliver(index, vec![envelope]).await;
@@ -262,7 +266,7 @@ impl Network {
         blocks
     }
 
-    pub async fn deliver(
+    pub(crate) async fn deliver(
         &self,
         index: usize,
         envelopes: Vec<common::Envelope>,
@@ -273,7 +277,11 @@ impl Network {
 }
 
 /// A signed envelope with this content.
-pub fn envelope(signer: &SigningIdentity, header: common::ChannelHeader, data: Bytes) -> common::Envelope {
+pub(crate) fn envelope(
+    signer: &SigningIdentity,
+    header: common::ChannelHeader,
+    data: Bytes,
+) -> common::Envelope {
     let nonce: [u8; 24] = rand::random();
     let signature_header = common::SignatureHeader {
         creator: signer.creator().clone(),
@@ -294,7 +302,7 @@ pub fn envelope(signer: &SigningIdentity, header: common::ChannelHeader, data: B
     }
 }
 
-pub fn transaction(signer: &SigningIdentity, content: &[u8]) -> common::Envelope {
+pub(crate) fn transaction(signer: &SigningIdentity, content: &[u8]) -> common::Envelope {
     let header = common::ChannelHeader {
         r#type: common::HeaderType::EndorserTransaction as i32,
         channel_id: CHANNEL.to_owned(),
@@ -303,11 +311,14 @@ pub fn transaction(signer: &SigningIdentity, content: &[u8]) -> common::Envelope
     envelope(signer, header, Bytes::copy_from_slice(content))
 }
 
-pub fn specified(number: u64) -> orderer::seek_position::Type {
+pub(crate) fn specified(number: u64) -> orderer::seek_position::Type {
     orderer::seek_position::Type::Specified(orderer::SeekSpecified { number })
 }
 
-pub fn seek(start: orderer::seek_position::Type, stop: orderer::seek_position::Type) -> orderer::SeekInfo {
+pub(crate) fn seek(
+    start: orderer::seek_position::Type,
+    stop: orderer::seek_position::Type,
+) -> orderer::SeekInfo {
     let position = |at| Some(orderer::SeekPosition { r#type: Some(at) });
     orderer::SeekInfo {
         start: position(start),
@@ -316,7 +327,7 @@ pub fn seek(start: orderer::seek_position::Type, stop: orderer::seek_position::T
     }
 }
 
-pub fn seek_envelope(
+pub(crate) fn seek_envelope(
     signer: &SigningIdentity,
     channel: &str,
     seek: &orderer::SeekInfo,
@@ -333,12 +344,12 @@ pub fn seek_envelope(
     envelope(signer, header, seek.encode_to_vec().into())
 }
 
-pub fn clock() -> i64 {
+pub(crate) fn clock() -> i64 {
     now()
 }
 
 /// Sends envelopes on one stream and collects the answers until the orderer ends it or all are answered.
-pub async fn broadcast(
+pub(crate) async fn broadcast(
     client: &mut AtomicBroadcastClient<Channel>,
     envelopes: Vec<common::Envelope>,
 ) -> Vec<(common::Status, String)> {
@@ -356,7 +367,7 @@ pub async fn broadcast(
 }
 
 /// Number of the node that leads, once one does.
-pub async fn leader(nodes: &[Option<Orderer>]) -> usize {
+pub(crate) async fn leader(nodes: &[Option<Orderer>]) -> usize {
     until("a leader", || {
         nodes
             .iter()
@@ -366,7 +377,7 @@ pub async fn leader(nodes: &[Option<Orderer>]) -> usize {
 }
 
 /// Looks again and again until `found` finds something; the test fails after a generous time.
-pub async fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let looking = async {
         loop {
             if let Some(found) = found() {
@@ -381,14 +392,14 @@ pub async fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-pub fn height(node: &Orderer) -> u64 {
+pub(crate) fn height(node: &Orderer) -> u64 {
     node.channels()
         .iter()
         .find(|c| c.name == CHANNEL)
         .map_or(0, |c| c.height)
 }
 
-pub fn hashes(blocks: &[common::Block]) -> Vec<Bytes> {
+pub(crate) fn hashes(blocks: &[common::Block]) -> Vec<Bytes> {
     blocks
         .iter()
         .map(|b| block_hash(b.header.as_ref().unwrap()))
@@ -396,7 +407,7 @@ pub fn hashes(blocks: &[common::Block]) -> Vec<Bytes> {
 }
 
 /// The contents of all transactions in the blocks after the genesis block.
-pub fn contents(blocks: &[common::Block]) -> Vec<Bytes> {
+pub(crate) fn contents(blocks: &[common::Block]) -> Vec<Bytes> {
     let mut all = Vec::new();
     for block in blocks.iter().skip(1) {
         for data in &block.data.as_ref().unwrap().data {
