@@ -1,3 +1,6 @@
+mod reach;
+mod system;
+
 use prost::Message;
 use selvedge_msp::SigningIdentity;
 use selvedge_proto::{common, kvrwset, lifecycle, protos, rwset};
@@ -24,12 +27,14 @@ fn lifecycle_ask(channel: &str, function: &str, message: &impl Message) -> Ask {
     )
 }
 
+#[derive(Clone)]
 struct Deployment<'a> {
     name: &'a str,
     version: &'a str,
     sequence: i64,
     init_required: bool,
     package_id: &'a str,
+    collections: Option<protos::CollectionConfigPackage>,
 }
 
 impl Deployment<'_> {
@@ -42,6 +47,7 @@ impl Deployment<'_> {
             name: self.name.into(),
             version: self.version.into(),
             init_required: self.init_required,
+            collections: self.collections.clone(),
             source: Some(lifecycle::ChaincodeSource {
                 r#type: Some(lifecycle::chaincode_source::Type::LocalPackage(local)),
             }),
@@ -54,6 +60,7 @@ impl Deployment<'_> {
             sequence: self.sequence,
             name: self.name.into(),
             version: self.version.into(),
+            collections: self.collections.clone(),
             init_required: self.init_required,
             ..Default::default()
         }
@@ -90,6 +97,16 @@ impl World {
 
     /// Installs, approves and commits a contract.
     fn deploy(&self, name: &str, wasm: &[u8], init_required: bool) {
+        self.deploy_with(name, wasm, init_required, None);
+    }
+
+    fn deploy_with(
+        &self,
+        name: &str,
+        wasm: &[u8],
+        init_required: bool,
+        collections: Option<protos::CollectionConfigPackage>,
+    ) {
         let package_id = self.net.install(name, wasm);
         let what = Deployment {
             name,
@@ -97,6 +114,7 @@ impl World {
             sequence: 1,
             init_required,
             package_id: &package_id,
+            collections,
         };
         assert_eq!(self.approve(0, &what), VALID);
         assert_eq!(self.approve(1, &what), VALID);
@@ -168,6 +186,7 @@ fn approve_commit_and_invoke_have_the_read_write_sets_of_fabric() {
         sequence: 1,
         init_required: false,
         package_id: &package_id,
+        collections: None,
     };
     let approve = lifecycle_ask("trade", "ApproveChaincodeDefinitionForMyOrg", &what.approve());
     let set = world.rwset(&world.admins[0], &approve);
@@ -282,7 +301,7 @@ fn approve_commit_and_invoke_have_the_read_write_sets_of_fabric() {
     let next = Deployment {
         sequence: 2,
         version: "1.0",
-        ..what
+        ..what.clone()
     };
     let approve = lifecycle_ask("trade", "ApproveChaincodeDefinitionForMyOrg", &next.approve());
     let set = world.rwset(&world.admins[0], &approve);
@@ -313,6 +332,7 @@ fn a_definition_is_looked_up_before_anything_runs() {
         sequence: 1,
         init_required: false,
         package_id: "cc:0000000000000000000000000000000000000000000000000000000000000000",
+        collections: None,
     };
     world.approve(0, &missing);
     world.approve(1, &missing);
@@ -330,7 +350,7 @@ fn a_definition_is_looked_up_before_anything_runs() {
             0,
             &Deployment {
                 package_id: &package_id,
-                ..missing
+                ..missing.clone()
             }
         ),
         VALID
@@ -606,127 +626,6 @@ async fn proposals_run_beside_the_reactor() {
 }
 
 #[test]
-fn the_configuration_chaincode_joins_and_answers() {
-    let world = World::new();
-    let admin = &world.admins[0];
-    let orderer = Org::new("OrdererMSP", "orderer");
-    let block = crate::test_network::genesis("second", &orderer, &[&world.net.orgs[0]]);
-    let join = ask("", "cscc", &[b"JoinChain", &block.encode_to_vec()]);
-    let denied = world.net.response(0, &world.user, &join);
-    assert!(
-        denied.message.starts_with(
-            "access denied for [JoinChain][second]: [Failed verifying that proposal's creator satisfies local MSP principal"
-        ),
-        "{}",
-        denied.message
-    );
-    let answer = world.net.answer(0, &proposal(admin, &join));
-    assert_eq!(answer.response.unwrap().status, 200);
-    assert!(answer.payload.is_empty() && answer.endorsement.is_none());
-    let again = world.net.response(0, admin, &join);
-    assert!(
-        again
-            .message
-            .contains("ledger [second] already exists with state [ACTIVE]"),
-        "{}",
-        again.message
-    );
-    assert!(
-        again
-            .message
-            .starts_with("cannot create ledger from genesis block: ")
-    );
-
-    let channels = world
-        .net
-        .response(0, &world.user, &ask("", "cscc", &[b"GetChannels"]));
-    let channels = protos::ChannelQueryResponse::decode(channels.payload)
-        .unwrap()
-        .channels;
-    let ids: Vec<_> = channels.into_iter().map(|c| c.channel_id).collect();
-    assert_eq!(ids, ["second", "trade"]);
-    let config = world
-        .net
-        .response(0, &world.user, &ask("", "cscc", &[b"GetConfigBlock", b"second"]));
-    assert_eq!(
-        common::Block::decode(config.payload).unwrap().header,
-        block.header
-    );
-    let config = world.net.response(
-        0,
-        &world.user,
-        &ask("", "cscc", &[b"GetChannelConfig", b"second"]),
-    );
-    assert!(
-        common::Config::decode(config.payload)
-            .unwrap()
-            .channel_group
-            .is_some()
-    );
-    let junk = world
-        .net
-        .response(0, admin, &ask("", "cscc", &[b"JoinChain", b"junk"]));
-    assert_eq!(junk.status, 500);
-    let unknown = world.net.response(0, admin, &ask("", "cscc", &[b"Leave"]));
-    assert_eq!(unknown.message, "Requested function Leave not found.");
-}
-
-#[test]
-fn the_query_chaincode_answers_about_the_ledger() {
-    let world = World::new();
-    world.deploy("cc", &invoking(PUT), false);
-    let query = |args: &[&[u8]]| world.net.response(0, &world.user, &ask("trade", "qscc", args));
-    let info = common::BlockchainInfo::decode(query(&[b"GetChainInfo", b"trade"]).payload).unwrap();
-    assert_eq!(info.height, 4);
-    let block = common::Block::decode(query(&[b"GetBlockByNumber", b"trade", b"3"]).payload).unwrap();
-    let header = block.header.clone().unwrap();
-    assert_eq!(selvedge_proto::block_hash(&header), info.current_block_hash);
-    assert_eq!(header.previous_hash, info.previous_block_hash);
-    let same = query(&[b"GetBlockByHash", b"trade", &info.current_block_hash]);
-    assert_eq!(common::Block::decode(same.payload).unwrap(), block);
-    let envelope = common::Envelope::decode(block.data.unwrap().data[0].clone()).unwrap();
-    let tx_id = selvedge_proto::channel_header(&envelope).unwrap().tx_id;
-    let found = query(&[b"GetTransactionByID", b"trade", tx_id.as_bytes()]);
-    let found = protos::ProcessedTransaction::decode(found.payload).unwrap();
-    assert_eq!(
-        (found.validation_code, found.transaction_envelope.unwrap()),
-        (0, envelope)
-    );
-    let same = query(&[b"GetBlockByTxID", b"trade", tx_id.as_bytes()]);
-    assert_eq!(
-        common::Block::decode(same.payload)
-            .unwrap()
-            .header
-            .unwrap()
-            .number,
-        3
-    );
-
-    let text = |args: &[&[u8]]| query(args).message;
-    assert_eq!(text(&[b"GetChainInfo"]), "Incorrect number of arguments, 1");
-    assert_eq!(text(&[b"GetChainInfo", b"x"]), "Invalid chain ID, x");
-    assert_eq!(
-        text(&[b"Nothing", b"trade"]),
-        "Requested function Nothing not found."
-    );
-    assert_eq!(
-        text(&[b"GetBlockByNumber", b"trade"]),
-        "missing 3rd argument for GetBlockByNumber"
-    );
-    assert!(text(&[b"GetBlockByNumber", b"trade", b"9"]).starts_with("Failed to get block number 9, error "));
-    assert_eq!(
-        text(&[b"GetTransactionByID", b"trade", b"ab"]),
-        "Failed to get transaction with id ab, error no such transaction ID [ab] in index"
-    );
-    // On a channel the answer is endorsed, with an empty read/write set.
-    let answer = world.net.answer(
-        0,
-        &proposal(&world.user, &ask("trade", "qscc", &[b"GetChainInfo", b"trade"])),
-    );
-    assert!(answer.endorsement.is_some() && action(&answer).0.results.is_empty());
-}
-
-#[test]
 fn a_peer_of_another_organisation_is_no_local_admin() {
     let world = World::new();
     let list = lifecycle_ask(
@@ -743,63 +642,4 @@ fn a_peer_of_another_organisation_is_no_local_admin() {
         text.contains("access denied: channel [] creator org unknown"),
         "{text}"
     );
-}
-
-#[test]
-fn another_channel_is_read_and_never_written() {
-    let mut world = World::new();
-    let calls = contract(
-        r#"(data (i32.const 128) "other/second")
-        (func $main (export "selvedge_invoke")
-          (call $answer (call $invoke (i32.const 128) (i32.const 12) (i32.const 48) (i32.const 12))))"#,
-    );
-    world.deploy("cc", &calls, false);
-    let call = ask("trade", "cc", &[b"f"]);
-    let text = |world: &World| {
-        let payload = world.net.response(0, &world.user, &call).payload;
-        String::from_utf8_lossy(&payload[8..]).into_owned()
-    };
-    assert!(
-        text(&world).starts_with("channel 'second' not found"),
-        "{}",
-        text(&world)
-    );
-    let orderer = Org::new("OrdererMSP", "orderer");
-    let block = crate::test_network::genesis("second", &orderer, &[&world.net.orgs[0], &world.net.orgs[1]]);
-    for peer in &world.net.peers {
-        peer.join_channel(block.clone()).unwrap();
-    }
-    assert!(
-        text(&world).contains("chaincode other not found"),
-        "{}",
-        text(&world)
-    );
-    world.net.channel = "second".into();
-    world.deploy("other", &invoking(PUT), false);
-    assert_eq!(text(&world), "value");
-    let set = world.rwset(&world.user, &call);
-    let names: Vec<_> = set.ns_rwset.iter().map(|n| n.namespace.as_str()).collect();
-    assert_eq!(
-        names,
-        [LIFECYCLE],
-        "what was read and written on the other channel is not part of the transaction"
-    );
-    assert_eq!(
-        public(&set, LIFECYCLE).0,
-        reads(&[("namespaces/fields/cc/Sequence", "3.0")])
-    );
-
-    let system = contract(
-        r#"(data (i32.const 128) "qscc")
-        (func $main (export "selvedge_invoke")
-          (call $answer (call $invoke (i32.const 128) (i32.const 4) (i32.const 48) (i32.const 12))))"#,
-    );
-    world.net.channel = "trade".into();
-    world.deploy("nosy", &system, false);
-    let payload = world
-        .net
-        .response(0, &world.user, &ask("trade", "nosy", &[b"f"]))
-        .payload;
-    let text = String::from_utf8_lossy(&payload[8..]).into_owned();
-    assert_eq!(text, "system chaincode qscc cannot be called by a chaincode");
 }

@@ -26,6 +26,7 @@ pub(crate) fn contract(body: &str) -> Vec<u8> {
  (import "selvedge_v1" "get_history" (func $history (param i32 i32) (result i32)))
  (import "selvedge_v1" "iterator_next" (func $next (param i32) (result i32)))
  (import "selvedge_v1" "iterator_close" (func $close (param i32)))
+ (import "selvedge_v1" "get_private" (func $get_private (param i32 i32 i32 i32) (result i32)))
  (import "selvedge_v1" "put_private" (func $put_private (param i32 i32 i32 i32 i32 i32) (result i32)))
  (import "selvedge_v1" "invoke_chaincode" (func $invoke (param i32 i32 i32 i32) (result i32)))
  (import "selvedge_v1" "set_event" (func $event (param i32 i32 i32 i32) (result i32)))

@@ -61,7 +61,7 @@ fn a_recorded_lifecycle_is_simulated_to_the_same_bytes() {
         for envelope in &next.data.as_ref().unwrap().data {
             let Some(tx) = recorded(envelope) else { continue };
             assert_eq!(
-                simulate(&channel, &*peer, endorser.runtime(), &client, &tx),
+                simulate(&channel, &peer, endorser.runtime(), &client, &tx),
                 tx.results,
                 "block {number}"
             );
