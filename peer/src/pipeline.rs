@@ -17,6 +17,7 @@ const AHEAD: usize = 2;
 /// Two threads and two bounded queues; whoever submits too fast waits. Dropping it lets the blocks that are in it finish.
 #[derive(Debug)]
 pub struct CommitPipeline {
+    name: String,
     input: tokio::sync::mpsc::Sender<common::Block>,
     failure: Arc<Mutex<Option<ProcessError>>>,
     committer: Option<tokio::task::JoinHandle<()>>,
@@ -48,8 +49,10 @@ impl CommitPipeline {
         let (ahead, prepared) = mpsc::sync_channel::<PreparedBlock>(AHEAD);
         let failure = Arc::new(Mutex::new(None));
         let fail = {
-            let failure = Arc::clone(&failure);
+            let (failure, name) = (Arc::clone(&failure), channel.id().to_owned());
             move |error: ProcessError| {
+                // Told at once: the next block, which would meet the failure, can be long in coming.
+                tracing::error!(channel = %name, %error, "a block cannot be committed");
                 failure.lock().get_or_insert(error);
             }
         };
@@ -73,7 +76,7 @@ impl CommitPipeline {
             .name(format!("prepare {name}"))
             .spawn(preparing)
             .map_err(|e| PipelineError::Stopped {
-                channel: name,
+                channel: name.clone(),
                 why: e.to_string(),
             })?;
         let committer = tokio::task::spawn_blocking(move || {
@@ -84,6 +87,7 @@ impl CommitPipeline {
             }
         });
         Ok(Self {
+            name,
             input,
             failure,
             committer: Some(committer),
@@ -113,7 +117,7 @@ impl CommitPipeline {
             && let Err(error) = committer.await
         {
             return Err(PipelineError::Stopped {
-                channel: String::new(),
+                channel: self.name.clone(),
                 why: error.to_string(),
             });
         }
@@ -127,7 +131,7 @@ impl CommitPipeline {
         match self.failure.lock().take() {
             Some(error) => error.into(),
             None => PipelineError::Stopped {
-                channel: String::new(),
+                channel: self.name.clone(),
                 why: "a block before this one failed".into(),
             },
         }
