@@ -4,6 +4,8 @@ mod filtered;
 mod private_data;
 mod seek;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -24,6 +24,8 @@ mod requirement;
 mod status;
 mod submit;
 #[cfg(test)]
+pub(crate) mod test_world;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

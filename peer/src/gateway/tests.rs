@@ -1,278 +1,17 @@
-//! The gateway of one peer with a second peer behind gRPC and an orderer that makes a block of every envelope.
+//! The gateway's methods, from the call to the answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use prost::Message;
-use selvedge_comm::{Endpoint, bind, serve_grpc};
-use selvedge_msp::SigningIdentity;
-use selvedge_proto::orderer::atomic_broadcast_server::{AtomicBroadcast, AtomicBroadcastServer};
 use selvedge_proto::protos::TxValidationCode;
-use selvedge_proto::protos::deliver_client::DeliverClient;
-use selvedge_proto::protos::deliver_response::Type as Delivered;
-use selvedge_proto::{common, gateway, lifecycle, orderer, transaction_action};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use selvedge_proto::{common, gateway, orderer};
 use tonic::Code;
 
+use super::test_world::{world, world_with};
 use super::*;
-use crate::deliver::DeliverService;
-use crate::test_network::{Ask, Consortium, ask, proposal};
-
-/// Writes `key`, emits the event `written`, answers `value`; refuses when its input is longer than 20 bytes.
-const CONTRACT: &str = r#"(module
-  (import "selvedge_v1" "input" (func $input (result i32)))
-  (import "selvedge_v1" "put_state" (func $put (param i32 i32 i32 i32) (result i32)))
-  (import "selvedge_v1" "set_event" (func $event (param i32 i32 i32 i32) (result i32)))
-  (import "selvedge_v1" "respond" (func $respond (param i32 i32 i32 i32 i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "key") (data (i32.const 16) "value") (data (i32.const 32) "written")
-  (data (i32.const 48) "no such thing")
-  (func (export "selvedge_abi_v1") (result i32) (i32.const 1))
-  (func (export "selvedge_invoke")
-    (if (i32.gt_u (call $input) (i32.const 20))
-      (then (call $respond (i32.const 404) (i32.const 48) (i32.const 13) (i32.const 0) (i32.const 0)))
-      (else
-        (drop (call $put (i32.const 0) (i32.const 3) (i32.const 16) (i32.const 5)))
-        (drop (call $event (i32.const 32) (i32.const 7) (i32.const 16) (i32.const 5)))
-        (call $respond (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 16) (i32.const 5))))))"#;
-
-struct Orderer {
-    consortium: Arc<Consortium>,
-    /// Answers 503 so many times before it takes anything.
-    electing: std::sync::atomic::AtomicUsize,
-}
-
-type Answers<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
-
-#[tonic::async_trait]
-impl AtomicBroadcast for Orderer {
-    type BroadcastStream = Answers<orderer::BroadcastResponse>;
-    type DeliverStream = Answers<orderer::DeliverResponse>;
-
-    async fn broadcast(
-        &self,
-        request: Request<tonic::Streaming<common::Envelope>>,
-    ) -> Result<Response<Self::BroadcastStream>, Status> {
-        let mut inbound = request.into_inner();
-        let (answers, outbound) = mpsc::channel(4);
-        let consortium = Arc::clone(&self.consortium);
-        let electing = self.electing.fetch_update(
-            std::sync::atomic::Ordering::SeqCst,
-            std::sync::atomic::Ordering::SeqCst,
-            |n| n.checked_sub(1),
-        );
-        tokio::spawn(async move {
-            while let Ok(Some(envelope)) = inbound.message().await {
-                let status = if electing.is_ok() {
-                    common::Status::ServiceUnavailable
-                } else if envelope.signature == "bad" {
-                    common::Status::BadRequest
-                } else {
-                    let (consortium, data) = (Arc::clone(&consortium), Bytes::from(envelope.encode_to_vec()));
-                    tokio::task::spawn_blocking(move || consortium.commit(vec![data]))
-                        .await
-                        .unwrap();
-                    common::Status::Success
-                };
-                let answer = orderer::BroadcastResponse {
-                    status: status as i32,
-                    info: "said so".into(),
-                };
-                if answers.send(Ok(answer)).await.is_err() || status != common::Status::Success {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(outbound))))
-    }
-
-    async fn deliver(
-        &self,
-        _: Request<tonic::Streaming<common::Envelope>>,
-    ) -> Result<Response<Self::DeliverStream>, Status> {
-        Err(Status::unimplemented("not part of this test"))
-    }
-}
-
-struct World {
-    consortium: Arc<Consortium>,
-    gateway: GatewayService,
-    deliver: DeliverService,
-    shutdown: CancellationToken,
-    remote: CancellationToken,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-        self.remote.cancel();
-    }
-}
-
-async fn serve(routes: tonic::service::Routes, stop: CancellationToken) -> String {
-    let listener = bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(serve_grpc(listener, None, routes, stop.cancelled_owned()));
-    address
-}
-
-async fn world(electing: usize) -> World {
-    let consortium = tokio::task::spawn_blocking(|| Arc::new(Consortium::new()))
-        .await
-        .unwrap();
-    let (shutdown, remote) = (CancellationToken::new(), CancellationToken::new());
-    let orderer = AtomicBroadcastServer::new(Orderer {
-        consortium: Arc::clone(&consortium),
-        electing: electing.into(),
-    });
-    let orderer = serve(tonic::service::Routes::new(orderer), shutdown.clone()).await;
-    let peer1 = serve(
-        tonic::service::Routes::new(consortium.endorsers[1].service()),
-        remote.clone(),
-    )
-    .await;
-    let text = format!(
-        "id: p0\nmsp_id: Org1MSP\nmsp_dir: m\nlisten: 127.0.0.1:0\nexternal_address: peer0.org1:7051\ndata_dir: d\n\
-         gateway: {{peers: [{{address: '{peer1}', msp_id: Org2MSP}}]}}\n\
-         address_overrides: {{'127.0.0.1:7050': '{orderer}'}}\n"
-    );
-    let config = PeerConfig::from_yaml(&text, std::path::Path::new("/")).unwrap();
-    let context: Arc<dyn PeerContext> = Arc::clone(&consortium.peers[0]) as Arc<dyn PeerContext>;
-    let endorser = consortium.endorsers[0].clone();
-    let gateway = GatewayService::new(
-        &config,
-        GatewayParts {
-            context: Arc::clone(&context),
-            runtime: Arc::clone(endorser.runtime()),
-            endorser,
-            dialling: Dialling {
-                identity: None,
-                overrides: config.address_overrides.clone(),
-            },
-            shutdown: shutdown.clone(),
-        },
-    );
-    let deliver = DeliverService::new(context, false, 10, shutdown.clone());
-    World {
-        consortium,
-        gateway,
-        deliver,
-        shutdown,
-        remote,
-    }
-}
-
-impl World {
-    async fn endorse(
-        &self,
-        signer: &SigningIdentity,
-        ask: &Ask,
-        orgs: &[&str],
-    ) -> Result<common::Envelope, Status> {
-        let request = EndorseRequest {
-            channel_id: ask.channel.clone(),
-            proposed_transaction: Some(proposal(signer, ask)),
-            endorsing_organizations: orgs.iter().map(|o| (*o).to_owned()).collect(),
-            ..Default::default()
-        };
-        let endorsed = self.gateway.endorse(Request::new(request)).await?.into_inner();
-        let mut envelope = endorsed.prepared_transaction.unwrap();
-        envelope.signature = signer.sign(&envelope.payload).unwrap();
-        Ok(envelope)
-    }
-
-    async fn submit(&self, envelope: &common::Envelope) -> Result<(), Status> {
-        let request = SubmitRequest {
-            channel_id: self.consortium.channel.clone(),
-            prepared_transaction: Some(envelope.clone()),
-            ..Default::default()
-        };
-        self.gateway.submit(Request::new(request)).await.map(drop)
-    }
-
-    async fn status(
-        &self,
-        signer: &SigningIdentity,
-        envelope: &common::Envelope,
-    ) -> Result<CommitStatusResponse, Status> {
-        let request = gateway::CommitStatusRequest {
-            transaction_id: selvedge_proto::channel_header(envelope).unwrap().tx_id,
-            channel_id: self.consortium.channel.clone(),
-            identity: signer.creator().clone(),
-        };
-        let request = Bytes::from(request.encode_to_vec());
-        let signed = SignedCommitStatusRequest {
-            signature: signer.sign(&request).unwrap(),
-            request,
-        };
-        let status = self.gateway.commit_status(Request::new(signed)).await?;
-        Ok(status.into_inner())
-    }
-
-    async fn run(&self, signer: &SigningIdentity, ask: &Ask, orgs: &[&str]) -> (Bytes, CommitStatusResponse) {
-        let envelope = self.endorse(signer, ask, orgs).await.unwrap();
-        // Waiting begins before the transaction is on its way.
-        let (submitted, status) = tokio::join!(self.submit(&envelope), self.status(signer, &envelope));
-        submitted.unwrap();
-        let result = transaction_action(envelope.payload)
-            .unwrap()
-            .response
-            .unwrap()
-            .payload;
-        (result, status.unwrap())
-    }
-
-    async fn deploy(&self) {
-        let package_id = self
-            .consortium
-            .install("cc_1", &wat::parse_str(CONTRACT).unwrap());
-        let approve = lifecycle::ApproveChaincodeDefinitionForMyOrgArgs {
-            sequence: 1,
-            name: "cc".into(),
-            version: "1".into(),
-            source: Some(lifecycle::ChaincodeSource {
-                r#type: Some(lifecycle::chaincode_source::Type::LocalPackage(
-                    lifecycle::chaincode_source::Local { package_id },
-                )),
-            }),
-            ..Default::default()
-        };
-        let approve = approve.encode_to_vec();
-        let approve = ask(
-            "trade",
-            "_lifecycle",
-            &[b"ApproveChaincodeDefinitionForMyOrg", &approve],
-        );
-        // The own organisation's approval needs no hint: its implicit collection says who endorses.
-        let (_, own) = self.run(&self.consortium.orgs[0].admin(), &approve, &[]).await;
-        assert_eq!(own.result, TxValidationCode::Valid as i32);
-        let (_, other) = self
-            .run(&self.consortium.orgs[1].admin(), &approve, &["Org2MSP"])
-            .await;
-        assert_eq!(other.result, TxValidationCode::Valid as i32);
-        let commit = lifecycle::CommitChaincodeDefinitionArgs {
-            sequence: 1,
-            name: "cc".into(),
-            version: "1".into(),
-            ..Default::default()
-        };
-        let commit = ask(
-            "trade",
-            "_lifecycle",
-            &[b"CommitChaincodeDefinition", &commit.encode_to_vec()],
-        );
-        let (_, committed) = self.run(&self.consortium.orgs[0].admin(), &commit, &[]).await;
-        assert_eq!(committed.result, TxValidationCode::Valid as i32);
-        assert_eq!(committed.block_number, 3);
-    }
-
-    fn client(&self) -> SigningIdentity {
-        self.consortium.orgs[0].client("user", &[])
-    }
-}
+use crate::test_network::{ask, proposal};
 
 fn details(status: &Status) -> Vec<gateway::ErrorDetail> {
     let rpc = selvedge_proto::google::rpc::Status::decode(status.details()).unwrap();
@@ -473,99 +212,25 @@ async fn a_deadline_ends_the_wait_for_a_commit() {
     assert_eq!(status.message(), "context deadline exceeded");
 }
 
-fn seek(
-    signer: &SigningIdentity,
-    channel: &str,
-    start: orderer::seek_position::Type,
-    stop: u64,
-) -> common::Envelope {
-    let position = |r#type| Some(orderer::SeekPosition { r#type: Some(r#type) });
-    let seek = orderer::SeekInfo {
-        start: position(start),
-        stop: position(orderer::seek_position::Type::Specified(orderer::SeekSpecified {
-            number: stop,
-        })),
-        ..Default::default()
-    };
-    let channel_header = common::ChannelHeader {
-        r#type: common::HeaderType::DeliverSeekInfo as i32,
-        timestamp: Some(prost_types::Timestamp {
-            seconds: crate::test_network::now(),
-            nanos: 0,
-        }),
-        channel_id: channel.into(),
-        ..Default::default()
-    };
-    let signature_header = common::SignatureHeader {
-        creator: signer.creator().clone(),
-        nonce: Bytes::new(),
-    };
-    let payload = common::Payload {
-        header: Some(common::Header {
-            channel_header: channel_header.encode_to_vec().into(),
-            signature_header: signature_header.encode_to_vec().into(),
-        }),
-        data: seek.encode_to_vec().into(),
-    };
-    let payload = Bytes::from(payload.encode_to_vec());
-    common::Envelope {
-        signature: signer.sign(&payload).unwrap(),
-        payload,
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_are_delivered_from_the_past_into_the_future() {
-    use orderer::seek_position::Type;
-    let world = world(0).await;
-    let routes = tonic::service::Routes::new(world.deliver.server());
-    let address = serve(routes, world.shutdown.clone()).await;
-    let mut deliver = DeliverClient::new(Endpoint::plain(address).connect().await.unwrap());
-    let client = world.client();
-    let oldest = || Type::Oldest(orderer::SeekOldest {});
-
-    // The request side stays open, as the official clients leave it.
-    let (requests, outgoing) = mpsc::channel(4);
-    let request = seek(&client, "trade", oldest(), 1);
-    requests.send(request).await.unwrap();
-    let stream = deliver
-        .deliver_filtered(ReceiverStream::new(outgoing))
-        .await
-        .unwrap();
-    let mut stream = stream.into_inner();
-    let mut next = async || stream.message().await.unwrap().map(|m| m.r#type.unwrap());
-    let Some(Delivered::FilteredBlock(genesis)) = next().await else {
-        panic!("block 0 is there");
-    };
-    assert_eq!((genesis.number, genesis.filtered_transactions.len()), (0, 1));
-
+async fn an_endorser_that_differs_is_named_with_the_place() {
+    let world = world_with(0, true).await;
     let admin = world.consortium.orgs[0].admin();
     let info = ask("trade", "qscc", &[b"GetChainInfo", b"trade"]);
-    let envelope = world.endorse(&admin, &info, &[]).await.unwrap();
-    world.submit(&envelope).await.unwrap();
-    let Some(Delivered::FilteredBlock(first)) = next().await else {
-        panic!("block 1 has come");
-    };
-    assert_eq!(first.number, 1);
-    assert_eq!(
-        first.filtered_transactions[0].txid,
-        selvedge_proto::channel_header(&envelope).unwrap().tx_id
+    let status = world
+        .endorse(&admin, &info, &["Org1MSP", "Org2MSP"])
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Aborted);
+    let details = details(&status);
+    assert_eq!((details.len(), details[0].msp_id.as_str()), (1, "Org2MSP"));
+    let message = &details[0].message;
+    assert!(
+        message.starts_with("ProposalResponsePayloads do not match: peer0.org1:7051 against "),
+        "{message}"
     );
-    assert_eq!(next().await, Some(Delivered::Status(200)));
-    // After the last block, the same stream takes another request.
-    let unknown = seek(&client, "elsewhere", oldest(), 1);
-    requests.send(unknown).await.unwrap();
-    assert_eq!(next().await, Some(Delivered::Status(404)));
-    assert_eq!(next().await, None);
-
-    let stranger = crate::test_network::Org::new("StrangerMSP", "stranger").client("x", &[]);
-    for (request, expected) in [
-        (seek(&stranger, "trade", oldest(), 1), 403),
-        (common::Envelope::default(), 400),
-    ] {
-        let requests = futures::stream::iter([request]).chain(futures::stream::pending());
-        let mut stream = deliver.deliver(requests).await.unwrap().into_inner();
-        let answer = stream.message().await.unwrap().unwrap().r#type;
-        assert_eq!(answer, Some(Delivered::Status(expected)));
-    }
+    assert!(
+        message.contains("response payload: ") && message.ends_with("against \"lie\""),
+        "{message}"
+    );
 }
