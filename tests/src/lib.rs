@@ -1,1 +1,45 @@
 //! Whole-network tests on real processes.
+//!
+//! ```text
+//! Network ── writes its own network file, runs `selvedge network up`, gives clients, kills and restarts nodes
+//!   │
+//!   ├─ Proxy      a connection that can be cut, stalled, slowed, half-closed
+//!   ├─ Edge       an edge gateway process
+//!   ├─ probe      a small contract with one function for every way to behave and misbehave
+//!   ├─ crooked    certificates and signatures as they must not be
+//!   ├─ load       transactions in numbers, with what was acknowledged written down
+//!   └─ checker    proves what must hold of every chain (spec 02 §5 to §9, 05 §3)
+//! ```
+//!
+//! The binary under test is `selvedge` beside the test executables, or `SELVEDGE_BIN`; the contracts' modules are in
+//! cargo's target folder, or in `SELVEDGE_CONTRACTS`. `make test` builds both.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this crate is the tests' own: a failure is reported by a panic with its story"
+)]
+
+pub mod checker;
+mod clients;
+pub mod config_update;
+pub mod crooked;
+mod edge;
+pub mod load;
+mod network;
+mod ports;
+pub mod probe;
+mod process;
+mod proxy;
+pub mod raw;
+mod wait;
+
+pub use clients::json;
+pub use edge::{Device, Edge, http};
+pub use network::{Network, ORG1_PEER, ORG2_PEER, Options};
+pub use proxy::Proxy;
+pub use wait::{case, eventually, within};
+
+/// The channel of every test network.
+pub const CHANNEL: &str = "trade";

@@ -1,0 +1,199 @@
+//! An edge gateway as a process, and a device for it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use selvedge_comm::{HttpAnswer, HttpClient, Method};
+use selvedge_sdk::ClientTls;
+use serde_json::{Value, json};
+
+use crate::network::text;
+use crate::process::NodeFiles;
+use crate::{Network, eventually, ports};
+
+/// A device that an organisation's authority has enrolled.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// Name in its certificate.
+    pub name: String,
+    /// Its organisation.
+    pub msp_id: String,
+    /// Folder of its certificate and key.
+    pub msp_dir: PathBuf,
+}
+
+impl Network {
+    /// Registers and enrols a device with the commands that a user would type.
+    pub async fn enroll_device(&self, domain: &str, name: &str) -> Device {
+        let secret = self
+            .cli(&["device", "register", "--org", domain, name])
+            .await
+            .unwrap_or_else(|e| panic!("{e}"));
+        let secret = secret.trim().to_owned();
+        assert!(!secret.is_empty(), "the authority gave no secret for {name}");
+        let orgs = self.config["peer_organizations"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let org = orgs
+            .iter()
+            .find(|o| o["domain"] == domain)
+            .expect("the organisation");
+        let url = format!(
+            "https://{}",
+            text(&org["ca"]["listen"]).replace("127.0.0.1", "localhost")
+        );
+        let msp_dir = self.scratch().join("devices").join(name).join("msp");
+        let roots = self.tls_root_file(domain);
+        let arguments = [
+            "device",
+            "enroll",
+            "--ca-url",
+            &url,
+            "--ca-name",
+            &text(&org["ca"]["name"]),
+            "--tls-roots",
+            &roots.to_string_lossy(),
+            "--id",
+            name,
+            "--secret",
+            &secret,
+            "--msp",
+            &msp_dir.to_string_lossy(),
+        ];
+        self.cli(&arguments).await.unwrap_or_else(|e| panic!("{e}"));
+        Device {
+            name: name.to_owned(),
+            msp_id: self.msp_id(domain),
+            msp_dir,
+        }
+    }
+}
+
+/// An edge gateway process. It ends with its value.
+#[derive(Debug)]
+pub struct Edge {
+    files: NodeFiles,
+    network: PathBuf,
+    listen: String,
+}
+
+impl Edge {
+    /// Starts an edge gateway that reaches each of `peers` (host name, address to dial) through TLS.
+    pub async fn start(network: &Network, device: &Device, peers: &[(&str, &str)]) -> Self {
+        let listen = ports::listen();
+        let dir = network.scratch().join("edge");
+        std::fs::create_dir_all(&dir).expect("a folder");
+        let peers: Vec<Value> = peers
+            .iter()
+            .map(|(host, address)| {
+                let node = network.node(host);
+                json!({
+                    "address": address,
+                    "msp_id": node["msp_id"],
+                    "server_name": host,
+                    "tls_roots": network.tls_root_file(&text(&node["domain"])),
+                })
+            })
+            .collect();
+        let config = json!({
+            "id": "edge0",
+            "listen": listen,
+            "msp_id": device.msp_id,
+            "msp_dir": device.msp_dir,
+            "data_dir": dir.join("data"),
+            "uplink": {
+                "peers": peers, "in_flight": 32, "first_pause": "50ms", "longest_pause": "1s", "deadline": "5s",
+            },
+        });
+        let files = NodeFiles { dir };
+        std::fs::write(files.config(), serde_yaml_ng::to_string(&config).expect("YAML"))
+            .expect("the configuration");
+        let edge = Self {
+            files,
+            network: network.scratch().to_owned(),
+            listen,
+        };
+        edge.restart().await;
+        edge
+    }
+
+    /// Starts the process again after [`Self::kill`].
+    pub async fn restart(&self) {
+        self.files.start("edge");
+        eventually("the edge gateway serves", Duration::from_secs(20), || async {
+            let answer = http(Method::GET, &format!("{}/healthz", self.url()), &Value::Null).await;
+            answer.map_err(|e| format!("{e}; its log:\n{}", self.log()))
+        })
+        .await;
+    }
+
+    /// Kills the process as a power cut would.
+    pub fn kill(&self) {
+        assert!(
+            self.files.kill(&self.network),
+            "the edge gateway has ended by itself:\n{}",
+            self.log()
+        );
+    }
+
+    /// Base of its REST interface.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// The end of its log.
+    pub fn log(&self) -> String {
+        self.files.log_tail(20)
+    }
+
+    /// What its buffer holds.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn status(&self) -> Result<Value, String> {
+        let answer = http(Method::GET, &format!("{}/v1/status", self.url()), &Value::Null).await?;
+        serde_json::from_slice(&answer.body).map_err(|e| e.to_string())
+    }
+
+    /// Resident memory in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let pid = self.files.pid(&self.network).expect("the edge gateway runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("process status");
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmRSS:"))
+            .expect("VmRSS");
+        line.trim()
+            .trim_end_matches(" kB")
+            .trim()
+            .parse()
+            .expect("a number")
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- edge gateway\n{}", self.log());
+        }
+        self.files.kill(&self.network);
+    }
+}
+
+/// Sends a request with a JSON body (none for `null`) and gives the answer, whatever its status.
+///
+/// # Errors
+/// There is no answer.
+pub async fn http(method: Method, url: &str, body: &Value) -> Result<HttpAnswer, String> {
+    let client = HttpClient::new(ClientTls::default()).with_timeout(Duration::from_secs(10));
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    client
+        .request(method, url, &[("content-type", "application/json")], body)
+        .await
+        .map_err(|e| e.to_string())
+}

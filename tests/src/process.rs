@@ -1,0 +1,133 @@
+//! Node processes as a test sees them: by their pid files, and only those of its own network.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The folder that cargo builds into: test executables are in `<target>/<profile>/deps`.
+fn target_profile_dir() -> PathBuf {
+    let exe = std::env::current_exe().expect("a test knows its own executable");
+    let deps = exe.parent().expect("an executable is in a folder");
+    deps.parent().unwrap_or(deps).to_owned()
+}
+
+/// The binary under test.
+pub(crate) fn binary() -> PathBuf {
+    let path =
+        std::env::var_os("SELVEDGE_BIN").map_or_else(|| target_profile_dir().join("selvedge"), PathBuf::from);
+    assert!(
+        path.is_file(),
+        "{} does not exist: build it with `cargo build --release -p selvedge`, or name it in SELVEDGE_BIN",
+        path.display()
+    );
+    path
+}
+
+/// The folder of the contracts' modules.
+pub(crate) fn contracts() -> PathBuf {
+    let path = std::env::var_os("SELVEDGE_CONTRACTS").map_or_else(
+        || target_profile_dir().join("../wasm32-unknown-unknown/contract"),
+        PathBuf::from,
+    );
+    assert!(
+        path.join("selvedge_chaincode_rfq.wasm").is_file(),
+        "{} holds no contracts: build them with scripts/contracts.sh, or name their folder in SELVEDGE_CONTRACTS",
+        path.display()
+    );
+    path
+}
+
+/// A node's files.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeFiles {
+    pub(crate) dir: PathBuf,
+}
+
+impl NodeFiles {
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.join("config.yaml")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.join("node.log")
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.dir.join("pid")
+    }
+
+    /// The running process, if it is one of ours: its command line names this network's folder.
+    pub(crate) fn pid(&self, network: &Path) -> Option<u32> {
+        let pid: u32 = std::fs::read_to_string(self.pid_file())
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let ours = String::from_utf8_lossy(&command).contains(&*network.to_string_lossy());
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let zombie = stat
+            .rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('Z'));
+        (ours && !zombie).then_some(pid)
+    }
+
+    /// Kills the process at once, as a power cut would, and waits until it is gone.
+    pub(crate) fn kill(&self, network: &Path) -> bool {
+        let Some(pid) = self.pid(network) else {
+            return false;
+        };
+        signal(pid, "KILL");
+        let start = Instant::now();
+        while self.pid(network) == Some(pid) {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "process {pid} survives SIGKILL"
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        true
+    }
+
+    /// Starts the node again with its configuration file; its output is appended to its log.
+    pub(crate) fn start(&self, role: &str) {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .expect("log file");
+        let child = Command::new(binary())
+            .args([role, "start", "--config"])
+            .arg(self.config())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("log file"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|e| panic!("{} does not start: {e}", self.dir.display()));
+        std::fs::write(self.pid_file(), child.id().to_string()).expect("pid file");
+        // Somebody has to take note of its end, or it stays a zombie.
+        std::thread::spawn(move || {
+            let mut child = child;
+            child.wait()
+        });
+    }
+
+    /// The end of the log.
+    pub(crate) fn log_tail(&self, lines: usize) -> String {
+        let text = std::fs::read(self.log()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let all: Vec<&str> = text.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+/// Sends a signal to one process.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(pid.to_string())
+        .stderr(Stdio::null())
+        .status();
+    assert!(sent.is_ok(), "there is no kill command");
+}

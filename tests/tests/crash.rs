@@ -1,0 +1,180 @@
+//! Nodes that are killed at the worst time: nothing acknowledged is lost, and all end up equal.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test"
+)]
+
+use std::time::Duration;
+
+use selvedge_proto::protos::TxValidationCode;
+use selvedge_sdk::Invocation;
+use selvedge_system_tests::checker::{self, Chain};
+use selvedge_system_tests::load::{Load, Outcome};
+use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, ORG2_PEER, Options, case, eventually};
+
+const USERS: [&str; 2] = ["User1@org1.example.com", "User1@org2.example.com"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost() {
+    let options = Options {
+        contracts: false,
+        max_message_count: 20,
+        ..Options::default()
+    };
+    let network = Network::up(options).await;
+
+    let orderers = case("each orderer in turn, and so a leader", kill_orderers(&network)).await;
+    let peers = case("a peer, at random points", kill_peers(&network)).await;
+    case(
+        "two of three orderers: no answer without a majority",
+        no_majority(&network),
+    )
+    .await;
+    case("an orderer that lost its disk", wiped_orderer(&network)).await;
+    case("every process at once", power_cut(&network)).await;
+
+    network.still_works().await;
+    let chain = checker::check(&network).await;
+    all_there(&chain, &orderers);
+    all_there(&chain, &peers);
+    network.down().await;
+}
+
+fn all_there(chain: &Chain, outcome: &Outcome) {
+    assert!(
+        !outcome.acknowledged.is_empty(),
+        "nothing was acknowledged: {:?}",
+        outcome.failures.first()
+    );
+    for id in &outcome.acknowledged {
+        assert_eq!(chain.valid(id), 1, "transaction {id} was acknowledged");
+    }
+}
+
+async fn kill_orderers(network: &Network) -> Outcome {
+    let load = Load::start(network, &USERS, 4);
+    load.progress(40).await;
+    // The leader is unknown; whoever leads when its turn comes is killed as a leader, and one of the three turns must
+    // meet one: leadership does not move by itself.
+    for host in network.orderers() {
+        network.kill(&host);
+        load.progress(40).await;
+        network.start(&host);
+        load.progress(20).await;
+    }
+    let outcome = load.stop().await;
+    println!(
+        "{} acknowledged, {} attempts failed on the way",
+        outcome.acknowledged.len(),
+        outcome.failures.len()
+    );
+    let height = network.settled().await;
+    assert!(height > 3, "the chain has {height} blocks");
+    outcome
+}
+
+async fn kill_peers(network: &Network) -> Outcome {
+    // The load goes through the first peer; the second, which is killed, has to catch up.
+    let load = Load::start(network, &USERS[..1], 4);
+    for round in 0..4 {
+        load.progress(usize::from(rand::random::<u8>() % 40) + 5).await;
+        network.kill(ORG2_PEER);
+        load.progress(30).await;
+        network.start(ORG2_PEER);
+        // Some kills come while it catches up.
+        if round % 2 == 0 {
+            load.progress(1).await;
+        } else {
+            network.settled_peer(ORG2_PEER).await;
+        }
+    }
+    let outcome = load.stop().await;
+    network.settled().await;
+    outcome
+}
+
+trait SettledPeer {
+    async fn settled_peer(&self, host: &str);
+}
+
+impl SettledPeer for Network {
+    async fn settled_peer(&self, host: &str) {
+        let goal = self.peer_height(ORG1_PEER).await.unwrap();
+        eventually("the peer has caught up", Duration::from_secs(30), || async {
+            let height = self.peer_height(host).await?;
+            if height >= goal {
+                Ok(())
+            } else {
+                Err(format!("height {height} of {goal}"))
+            }
+        })
+        .await;
+    }
+}
+
+async fn no_majority(network: &Network) {
+    let orderers = network.orderers();
+    network.kill(&orderers[0]);
+    network.kill(&orderers[1]);
+    let gateway = network.gateway(USERS[0]);
+    let put = Invocation::new(CHANNEL, "probe", "put").arg("minority").arg("1");
+    let transaction = gateway.endorse(&gateway.propose(&put).unwrap()).await.unwrap();
+    let refused = gateway.submit(&transaction).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("Unavailable") || refused.contains("DeadlineExceeded"),
+        "an orderer alone cannot promise anything: {refused}"
+    );
+    network.start(&orderers[0]);
+    network.start(&orderers[1]);
+    eventually(
+        "the orderers take transactions again",
+        Duration::from_secs(30),
+        || async { gateway.submit(&transaction).await },
+    )
+    .await;
+    let status = gateway
+        .commit_status(CHANNEL, transaction.transaction_id())
+        .await
+        .unwrap();
+    // The first attempt may have been ordered after all; the id still counts once.
+    assert_eq!(status.code, TxValidationCode::Valid);
+    network.settled().await;
+}
+
+async fn wiped_orderer(network: &Network) {
+    let host = network.orderers().pop().unwrap();
+    network.kill(&host);
+    let data = network.dir().join("nodes").join(&host).join("data");
+    std::fs::remove_dir_all(&data).unwrap();
+    network.start(&host);
+    let genesis = std::fs::read(network.dir().join("channels").join(format!("{CHANNEL}.block"))).unwrap();
+    let admin = network.orderer_admin(&host);
+    let listed = eventually("the empty orderer answers", Duration::from_secs(20), || {
+        admin.list()
+    })
+    .await;
+    assert!(
+        listed.is_empty(),
+        "an empty orderer has no channels, but says {listed:?}"
+    );
+    admin.join(&genesis).await.unwrap();
+    network.settled().await;
+    network.still_works().await;
+}
+
+async fn power_cut(network: &Network) {
+    let load = Load::start(network, &USERS, 4);
+    load.progress(30).await;
+    let hosts: Vec<String> = network.orderers().into_iter().chain(network.peers()).collect();
+    for host in &hosts {
+        network.kill(host);
+    }
+    network.bring_up().await;
+    load.progress(20).await;
+    let outcome = load.stop().await;
+    let chain = checker::check(network).await;
+    all_there(&chain, &outcome);
+}
