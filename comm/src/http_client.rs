@@ -95,7 +95,17 @@ impl HttpClient {
             .ok_or_else(no_host)?
             .trim_start_matches('[')
             .trim_end_matches(']');
-        let https = uri.scheme_str() == Some("https");
+        let https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => {
+                let why = "an URL begins with http:// or https://".to_owned();
+                return Err(CommError::Address {
+                    address: url.to_owned(),
+                    why,
+                });
+            }
+        };
         let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
         let connector = if https {
             Some((
