@@ -21,6 +21,7 @@ mod endorsements;
 pub mod endorser;
 pub mod follower;
 mod gateway;
+pub mod metrics;
 mod node;
 mod operations;
 mod peer;

@@ -168,7 +168,7 @@ impl Peer {
         let mut operations_address = None;
         if let Some(listener) = operations {
             operations_address = listener.local_addr().ok();
-            let router = operations::router(Arc::clone(&node));
+            let router = operations::router(Arc::clone(&node), Arc::clone(&runtime));
             servers.push(tokio::spawn(serve_http(
                 listener,
                 None,

@@ -97,10 +97,16 @@ impl Invocation {
             Ok(module) => module,
             Err(why) => return (fuel, Err(ExecuteError::Instance { place, why })),
         };
+        let started = Instant::now();
         let ran = self
             .runtime
             .wasm
             .run(&module, Arc::new(call), args, simulator.clone(), fuel);
+        let name = &chaincode.definition.name;
+        self.runtime
+            .metrics()
+            .executions
+            .observe(&[name], started.elapsed());
         (ran.fuel, ran.result)
     }
 

@@ -15,6 +15,7 @@ use super::store::{InstalledPackage, PackageStore, approval_hash};
 use super::wasm::{CompiledModule, RuntimeConfig, WasmEngine};
 use crate::channel::PeerChannel;
 use crate::definition::{ChaincodeDefinition, LIFECYCLE, field_key};
+use crate::metrics::ExecutionMetrics;
 use crate::scc::lifecycle::parameters::Parameters;
 
 /// Why a chaincode cannot run on this peer; Display is the reason as clients see it (spec 08 §1.5).
@@ -83,6 +84,7 @@ pub struct ChaincodeRuntime {
     pub(super) fuel: u64,
     pub(super) timeout: Duration,
     concurrency: usize,
+    metrics: ExecutionMetrics,
 }
 
 impl std::fmt::Debug for ChaincodeRuntime {
@@ -107,12 +109,18 @@ impl ChaincodeRuntime {
             fuel: config.fuel,
             timeout: config.timeout,
             concurrency: config.concurrency.max(1),
+            metrics: ExecutionMetrics::default(),
         })
     }
 
     /// The installed packages.
     pub fn packages(&self) -> &PackageStore {
         &self.packages
+    }
+
+    /// What was executed so far and how long it took.
+    pub fn metrics(&self) -> &ExecutionMetrics {
+        &self.metrics
     }
 
     /// How many transactions may run at a time.

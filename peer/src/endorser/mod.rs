@@ -15,13 +15,14 @@ mod tests;
 mod unpack;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use selvedge_proto::protos;
 use tokio::sync::Semaphore;
 
 use crate::chaincode::ChaincodeRuntime;
 use crate::context::PeerContext;
+use crate::scc;
 
 pub use service::EndorserService;
 
@@ -126,11 +127,12 @@ impl Endorser {
 
     /// Processes a proposal on the calling thread.
     pub fn process(&self, proposal: &protos::SignedProposal) -> EndorseOutcome {
+        let started = Instant::now();
         let config = &self.inner.config;
         if let Err(why) = checks::filter(proposal, (config.clock)(), config.time_window) {
             return EndorseOutcome::Filtered(why);
         }
-        match self.process_filtered(proposal) {
+        match self.process_filtered(proposal, started) {
             Ok(response) => EndorseOutcome::Answered(Box::new(response)),
             Err(why) => EndorseOutcome::Refused(why),
         }
@@ -139,13 +141,16 @@ impl Endorser {
     fn process_filtered(
         &self,
         proposal: &protos::SignedProposal,
+        started: Instant,
     ) -> Result<protos::ProposalResponse, String> {
         let context = &self.inner.context;
         let proposal = unpack::unpack(proposal)?;
         let id = &proposal.channel_header.channel_id;
         if id.is_empty() {
             let creator = checks::validate(&proposal, context.local_msp())?;
-            return Ok(self.execute(&proposal, creator, None));
+            let answer = self.execute(&proposal, creator, None);
+            self.count(id, &proposal.chaincode, started);
+            return Ok(answer);
         }
         let Some(channel) = context.channel(id) else {
             return Ok(execute::could_not(format!("channel '{id}' not found")));
@@ -153,6 +158,17 @@ impl Endorser {
         let bundle = channel.bundle();
         let creator = checks::validate(&proposal, bundle.msps())?;
         checks::on_channel(&proposal, &channel, &bundle, &creator)?;
-        Ok(self.execute(&proposal, creator, Some((channel, bundle))))
+        let answer = self.execute(&proposal, creator, Some((channel, bundle)));
+        self.count(id, &proposal.chaincode, started);
+        Ok(answer)
+    }
+
+    /// Measures a proposal, if its chaincode exists: names that clients make up must not fill the memory.
+    fn count(&self, channel: &str, chaincode: &str, started: Instant) {
+        let runtime = &self.inner.runtime;
+        if scc::is_system(chaincode) || runtime.known(channel, chaincode).is_some() {
+            let proposals = &runtime.metrics().proposals;
+            proposals.observe(&[channel, chaincode], started.elapsed());
+        }
     }
 }
