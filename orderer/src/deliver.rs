@@ -71,7 +71,12 @@ pub(crate) async fn serve(
             () = answers.closed() => return,
             next = requests.message() => match next {
                 Ok(Some(envelope)) => envelope,
-                Ok(None) | Err(_) => return,
+                Ok(None) => return,
+                // What does not decode is told; a client that has gone does not hear it.
+                Err(status) => {
+                    drop(answers.send(Err(status)).await);
+                    return;
+                }
             },
         };
         let end = match open(&registrar, &caller, &envelope) {

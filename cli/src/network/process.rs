@@ -103,9 +103,9 @@ impl NodeProcess {
     pub(crate) fn stop(self) -> bool {
         self.signal("TERM");
         let deadline = Instant::now() + STOP_TIME;
-        while self.is_selvedge() {
+        while !self.has_ended() {
             if Instant::now() >= deadline {
-                self.signal("KILL");
+                self.kill();
                 return true;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -116,8 +116,19 @@ impl NodeProcess {
     /// Kills the process at once, as a power cut would.
     pub(crate) fn kill(self) {
         self.signal("KILL");
-        while self.is_selvedge() {
+        while !self.has_ended() {
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether nothing is left but, perhaps, a zombie for its parent. A process loses its memory, and with it its name,
+    /// before its sockets and locks, and its first thread may go before the others: only then can the node be started
+    /// again on the same port.
+    fn has_ended(self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count);
+        match self.state() {
+            None => true,
+            Some(state) => state == 'Z' && threads <= 1,
         }
     }
 

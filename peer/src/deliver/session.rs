@@ -83,7 +83,12 @@ impl Session {
             let envelope = tokio::select! {
                 message = requests.message() => match message {
                     Ok(Some(envelope)) => envelope,
-                    Ok(None) | Err(_) => return,
+                    Ok(None) => return,
+                    // What does not decode is told; a client that has gone does not hear it.
+                    Err(status) => {
+                        drop(self.responses.send(Err(status)).await);
+                        return;
+                    }
                 },
                 () = self.responses.closed() => return,
                 () = self.shutdown.cancelled() => return,
