@@ -73,6 +73,8 @@ pub enum ClientAuth {
     /// Ask for one, and take any or none: Fabric's non-mutual mode (spec 01 A.3). Handlers that need a certain
     /// caller compare [`crate::PeerTls`] themselves.
     Request,
+    /// Ask for one, and take none or one that chains to the client roots.
+    Verify,
     /// Demand one that chains to the client roots.
     Require,
 }
@@ -142,12 +144,17 @@ impl ServerTls {
         let provider = provider();
         let verifier: Arc<dyn ClientCertVerifier> = match self.client_auth {
             ClientAuth::Request => Arc::new(AnyClient(Arc::clone(&provider))),
-            ClientAuth::Require => WebPkiClientVerifier::builder_with_provider(
-                Arc::new(root_store(&self.client_roots)?),
-                Arc::clone(&provider),
-            )
-            .build()
-            .map_err(|e| CommError::Tls(format!("client certificates cannot be demanded: {e}")))?,
+            ClientAuth::Verify | ClientAuth::Require => {
+                let roots = Arc::new(root_store(&self.client_roots)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
+                let verifier = match self.client_auth {
+                    ClientAuth::Verify => verifier.allow_unauthenticated(),
+                    ClientAuth::Request | ClientAuth::Require => verifier,
+                };
+                verifier
+                    .build()
+                    .map_err(|e| CommError::Tls(format!("client certificates cannot be verified: {e}")))?
+            }
         };
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
