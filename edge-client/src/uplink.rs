@@ -268,7 +268,8 @@ impl Uplink {
             _ => Duration::ZERO,
         };
         let lost = match &outcome {
-            Outcome::Conflict { .. } => entry.request.retry_conflicts,
+            // A crash may have come between the follower and this end of the loser: one request has one follower.
+            Outcome::Conflict { .. } => entry.request.retry_conflicts && entry.followed_by == 0,
             _ => false,
         };
         if lost {

@@ -83,6 +83,8 @@ pub(crate) struct Entry {
     pub(crate) identity: IdentityId,
     pub(crate) accepted_at: u64,
     pub(crate) follows: u64,
+    /// The request that takes its place after a lost race; 0 for none.
+    pub(crate) followed_by: u64,
     pub(crate) bytes: u64,
     pub(crate) state: State,
     pub(crate) attempts: u32,
@@ -219,6 +221,7 @@ impl Engine {
                 identity,
                 accepted_at,
                 follows,
+                followed_by: 0,
                 bytes,
                 segment,
                 state: State::PendingEndorsement,
@@ -326,18 +329,15 @@ impl Engine {
             State::Committed => self.totals.committed += 1,
             _ => self.totals.refused += 1,
         }
-        let (follows, idempotency_key) = (entry.follows, entry.request.idempotency_key.clone());
-        self.remember(
-            number,
-            Finished {
-                state,
-                block,
-                reason,
-                follows,
-                followed_by: 0,
-                idempotency_key,
-            },
-        );
+        let finished = Finished {
+            state,
+            block,
+            reason,
+            follows: entry.follows,
+            followed_by: entry.followed_by,
+            idempotency_key: entry.request.idempotency_key.clone(),
+        };
+        self.remember(number, finished);
         Some(entry)
     }
 
@@ -365,6 +365,9 @@ impl Engine {
 
     /// Links a request that lost a race to the one that follows it.
     pub(crate) fn link(&mut self, number: u64, followed_by: u64) {
+        if let Some(entry) = self.open.get_mut(&number) {
+            entry.followed_by = followed_by;
+        }
         if let Some(finished) = self.finished.get_mut(&number) {
             finished.followed_by = followed_by;
         }

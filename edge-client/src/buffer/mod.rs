@@ -358,7 +358,7 @@ impl Buffer {
                 reason: entry.reason.clone(),
                 block: 0,
                 follows: entry.follows,
-                followed_by: 0,
+                followed_by: entry.followed_by,
             });
         }
         engine.finished(number).map(|f| EntryView {

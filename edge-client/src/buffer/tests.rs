@@ -103,18 +103,39 @@ async fn a_lost_race_is_followed_by_a_new_request() {
     let buffer = open(dir.path());
     let first = buffer.accept(request("k", 5), ME).await.unwrap();
     let lost = buffer.take_due(1).remove(0);
+    // As the uplink does it: the follower is durable before the loser is settled.
+    let second = buffer.follow(&lost, ME).await.unwrap();
     let conflict = Outcome::Conflict {
         reason: "MVCC_READ_CONFLICT".into(),
     };
-    let finished = buffer.settle(first, conflict, Duration::ZERO).unwrap();
-    let second = buffer.follow(&finished, ME).await.unwrap();
+    buffer.settle(first, conflict, Duration::ZERO).unwrap();
+    buffer.accept(request("another", 5), ME).await.unwrap();
     assert_eq!(buffer.view(first).unwrap().followed_by, second);
     assert_eq!(buffer.view(second).unwrap().follows, first);
     assert_ne!(buffer.take_due(1)[0].nonce, lost.nonce);
     drop(buffer);
     let again = open(dir.path());
     assert_eq!(again.view(first).unwrap().followed_by, second);
-    assert_eq!(again.take_due(9).len(), 1);
+    assert_eq!(again.view(first).unwrap().state, State::Refused);
+    assert_eq!(again.take_due(9).len(), 2);
+}
+
+#[tokio::test]
+async fn after_a_crash_a_loser_knows_its_follower() {
+    let dir = tempfile::tempdir().unwrap();
+    let buffer = open(dir.path());
+    buffer.accept(request("k", 5), ME).await.unwrap();
+    let lost = buffer.take_due(1).remove(0);
+    assert_eq!(lost.followed_by, 0);
+    let second = buffer.follow(&lost, ME).await.unwrap();
+    // The process ends before the loser is settled.
+    drop(buffer);
+    let again = open(dir.path());
+    let due = again.take_due(9);
+    assert_eq!(
+        due.iter().map(|e| (e.number, e.followed_by)).collect::<Vec<_>>(),
+        [(lost.number, second), (second, 0)]
+    );
 }
 
 #[tokio::test]
