@@ -12,6 +12,7 @@ use prost::Message;
 use selvedge_proto::common;
 use serde::Serialize;
 
+use crate::broadcast;
 use crate::channel::ChannelInfo;
 use crate::error::{JoinError, RemoveError};
 use crate::registrar::Registrar;
@@ -138,7 +139,8 @@ async fn channels(State(registrar): State<Arc<Registrar>>, request: Request) -> 
     match *request.method() {
         Method::GET => refuse_accept(request.headers(), JSON).unwrap_or_else(|| uncached(list(&registrar))),
         Method::POST => join(&registrar, request).await,
-        _ => not_allowed("GET, POST"),
+        Method::PUT => update(&registrar, request).await,
+        _ => not_allowed("GET, POST, PUT"),
     }
 }
 
@@ -185,6 +187,45 @@ async fn join(registrar: &Registrar, request: Request) -> Response {
             "GET, DELETE",
         ),
         Err(why @ JoinError::Storage { .. }) => failure(StatusCode::BAD_REQUEST, why.to_string()),
+    }
+}
+
+/// Submits a config update, as Broadcast does.
+async fn update(registrar: &Registrar, request: Request) -> Response {
+    let bytes = match only_part(request, "config-update-envelope").await {
+        Ok(bytes) => bytes,
+        Err(why) => return failure(StatusCode::BAD_REQUEST, why),
+    };
+    let bad = |why: String| failure(StatusCode::BAD_REQUEST, format!("invalid update envelope: {why}"));
+    let envelope = match common::Envelope::decode(bytes) {
+        Ok(envelope) => envelope,
+        Err(e) => return bad(e.to_string()),
+    };
+    let header = match selvedge_proto::channel_header(&envelope) {
+        Ok(header) => header,
+        Err(e) => return bad(e.to_string()),
+    };
+    if header.r#type != common::HeaderType::ConfigUpdate as i32 {
+        return bad("it is not of type CONFIG_UPDATE".into());
+    }
+    let Some(channel) = registrar.get(&header.channel_id) else {
+        let why = format!("cannot update: channel does not exist: {}", header.channel_id);
+        return with_header(
+            failure(StatusCode::METHOD_NOT_ALLOWED, why),
+            header::ALLOW,
+            "GET, POST",
+        );
+    };
+    match broadcast::order(registrar, envelope).await {
+        Ok(()) => full(StatusCode::CREATED, &channel.info()),
+        Err(refusal) => {
+            let code = match refusal.status {
+                common::Status::ServiceUnavailable | common::Status::Forbidden => StatusCode::FORBIDDEN,
+                common::Status::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            failure(code, refusal.info)
+        }
     }
 }
 

@@ -79,17 +79,26 @@ fn answer(outcome: Result<(), Refusal>) -> orderer::BroadcastResponse {
     }
 }
 
+/// Orders one envelope and waits until it is done.
+pub(crate) async fn order(registrar: &Registrar, envelope: common::Envelope) -> Result<(), Refusal> {
+    let admitted = admit(registrar, envelope)?;
+    let first = admitted.consensus.enqueue(&admitted.checked).await;
+    admitted.consensus.settle(&admitted.checked, first).await
+}
+
 /// Answers the envelopes of one stream; ends after the first answer that is not SUCCESS.
 pub(crate) fn answers(
     registrar: Arc<Registrar>,
     envelopes: impl Stream<Item = Result<common::Envelope, Status>> + Send + 'static,
 ) -> BoxStream<'static, Result<orderer::BroadcastResponse, Status>> {
     let checked = envelopes
-        .take_while(|received| futures::future::ready(received.is_ok()))
-        .filter_map(|received| futures::future::ready(received.ok()))
-        .map(move |envelope| {
+        .map(move |received| {
             let registrar = Arc::clone(&registrar);
-            tokio::spawn(async move { admit(&registrar, envelope) })
+            tokio::spawn(async move {
+                let envelope = received
+                    .map_err(|e| Refusal::bad(format!("the message is not an envelope: {}", e.message())))?;
+                admit(&registrar, envelope)
+            })
         })
         .buffered(CHECKING)
         .map(|joined| {

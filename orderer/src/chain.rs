@@ -60,16 +60,20 @@ pub(crate) struct Head {
     /// Number of the last configuration block.
     pub(crate) last_config: u64,
     pub(crate) members: Vec<Member>,
+    /// Consenters that the last configuration removed. The Raft group needs a moment more to let them go, and needs
+    /// them for it when one of them leads.
+    leaving: Vec<Member>,
     next_consenter_id: u64,
 }
 
 impl Head {
-    /// The consenter with this TLS client certificate (DER), or one with the same public key.
+    /// The consenter with this TLS client certificate (DER), or one with the same public key; also one that is leaving.
     pub(crate) fn member_by_certificate(&self, leaf: &[u8]) -> Option<&Member> {
         let certificate = Certificate::from_der(leaf).ok()?;
         let key = certificate.public_key()?;
         self.members
             .iter()
+            .chain(&self.leaving)
             .find(|m| m.client_key.as_deref() == Some(key.spki_der()))
     }
 
@@ -77,8 +81,13 @@ impl Head {
         self.members.iter().find(|m| m.address() == address)
     }
 
+    /// Whether the configuration lists the consenter; if not, it is on its way out.
+    pub(crate) fn lists(&self, id: NodeId) -> bool {
+        self.members.iter().any(|m| m.id == id)
+    }
+
     pub(crate) fn member(&self, id: NodeId) -> Option<&Member> {
-        self.members.iter().find(|m| m.id == id)
+        self.members.iter().chain(&self.leaving).find(|m| m.id == id)
     }
 }
 
@@ -208,6 +217,7 @@ impl Chain {
             Some(raft) => (
                 Head {
                     members: members(consenters(&bundle), &raft.consenter_ids),
+                    leaving: Vec::new(),
                     next_consenter_id: raft.next_consenter_id,
                     last_config,
                     bundle: Arc::new(bundle),
@@ -231,6 +241,7 @@ impl Chain {
         let (ids, next) = assign_ids(&[], 1, consenters(&bundle));
         Head {
             members: members(consenters(&bundle), &ids),
+            leaving: Vec::new(),
             next_consenter_id: next,
             last_config: 0,
             bundle: Arc::new(bundle),
@@ -359,7 +370,9 @@ impl Chain {
             .validate_config_tx(&config)
             .map_err(|e| e.to_string())?;
         let (ids, next_consenter_id) = assign_ids(&head.members, head.next_consenter_id, consenters(&bundle));
+        let left = head.members.iter().filter(|m| !ids.contains(&m.id));
         Ok(Arc::new(Head {
+            leaving: left.cloned().collect(),
             members: members(consenters(&bundle), &ids),
             next_consenter_id,
             last_config: number,

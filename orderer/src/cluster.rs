@@ -51,7 +51,11 @@ impl ClusterService {
         let chain = channel
             .chain()
             .ok_or_else(|| Status::unavailable(format!("channel '{id}' is being onboarded")))?;
-        if chain.head().member_by_certificate(leaf).is_none() {
+        let head = chain.head();
+        let known = head.member_by_certificate(leaf).is_some_and(|member| {
+            head.lists(member.id) || channel.consensus().is_some_and(|c| c.still_counts(member.id))
+        });
+        if !known {
             return Err(Status::permission_denied(format!(
                 "the TLS certificate shown is not the client_tls_cert of any consenter of channel '{id}'"
             )));

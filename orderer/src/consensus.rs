@@ -21,7 +21,8 @@ use crate::peers::Peers;
 use crate::puller::Puller;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Network;
-use crate::raft::segments::{LogError, read_record, write_record};
+use crate::raft::record::{read_record, write_record};
+use crate::raft::segments::LogError;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::{LogId, NodeId, Raft};
 use crate::sequencer::{Checked, Sequencer, Submission, Verdict};
@@ -307,6 +308,13 @@ impl Consensus {
         state.err().map(|e| e.to_string())
     }
 
+    /// Whether Raft's membership still has the node, though the configuration may have removed it.
+    pub(crate) fn still_counts(&self, id: NodeId) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics.membership_config.membership().get_node(&id).is_some()
+    }
+
     /// Whether a leader has ever written to this node's log.
     pub(crate) fn has_history(&self) -> bool {
         self.log.has_history()
@@ -317,14 +325,17 @@ impl Consensus {
         let (reply, verdict) = oneshot::channel();
         let size = u32::try_from(crate::filter::size(&checked.envelope))
             .map_or(WAITING_BYTES, |s| s.min(WAITING_BYTES));
-        let permit = Arc::clone(&self.memory).acquire_many_owned(size).await.ok();
-        let submission = Submission {
-            checked,
-            reply,
-            permit,
+        let place = async {
+            let permit = Arc::clone(&self.memory).acquire_many_owned(size).await.ok();
+            let submission = Submission {
+                checked,
+                reply,
+                permit,
+            };
+            drop(self.queue.send(submission).await);
         };
-        // When the sequencer is gone the receiver ends without a verdict, which means: try again elsewhere.
-        drop(self.queue.send(submission).await);
+        // When there is no room in time, or the sequencer is gone, the receiver ends without a verdict.
+        drop(tokio::time::timeout(self.settings.submit_timeout, place).await);
         verdict
     }
 

@@ -147,14 +147,12 @@ impl Sequencer {
             if leads.is_none() {
                 self.ready_term = None;
                 self.give_back();
-                settle =
-                    (!self.in_flight.is_empty()).then(|| settle.unwrap_or_else(|| Instant::now() + SETTLE));
-            } else {
-                settle = None;
-                if self.ready_term != leads && self.in_flight.is_empty() {
-                    self.become_ready(leads).await;
-                }
+            } else if self.ready_term != leads && self.in_flight.is_empty() {
+                self.become_ready(leads).await;
             }
+            // Proposals of an earlier term turn out one way or the other soon, or never.
+            settle = (self.ready_term.is_none() && !self.in_flight.is_empty())
+                .then(|| settle.unwrap_or_else(|| Instant::now() + SETTLE));
             let ready = leads.is_some() && self.ready_term == leads;
             let room = self.in_flight.len() < MAX_IN_FLIGHT;
             let wake = [self.deadline, settle].into_iter().flatten().min();
@@ -194,6 +192,8 @@ impl Sequencer {
     async fn become_ready(&mut self, term: Option<u64>) {
         tokio::select! {
             () = self.stop.cancelled() => {}
+            // Without a majority there is no answer; whether the node still leads is looked at again.
+            () = tokio::time::sleep(SETTLE) => {}
             confirmed = self.raft.ensure_linearizable() => match confirmed {
                 Ok(_) => self.ready_term = term,
                 Err(why) => {
@@ -218,6 +218,10 @@ impl Sequencer {
             reply,
             permit,
         } = submission;
+        if reply.is_closed() {
+            // Whoever submitted it was told that it took too long.
+            return;
+        }
         if self.ready_term.is_none() || self.led_term() != self.ready_term {
             let _ = reply.send(Verdict::Retry);
             return;

@@ -14,7 +14,8 @@ use selvedge_proto::selvedge::cluster as pb;
 use tokio::sync::oneshot;
 
 use super::codec::{entry_out, log_id_in, log_id_out, vote_in, vote_out};
-use super::segments::{LogError, Place, Segments, read_record, write_record};
+use super::record::{read_record, write_record};
+use super::segments::{LogError, Place, Segments};
 use super::{Entry, LogId, StorageError, StorageIOError, TypeConfig, Vote};
 
 const SEGMENT_BYTES: u64 = 64 << 20;

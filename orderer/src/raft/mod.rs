@@ -5,6 +5,7 @@ pub(crate) mod codec;
 mod conformance;
 pub(crate) mod log_store;
 pub(crate) mod network;
+pub(crate) mod record;
 pub(crate) mod segments;
 pub(crate) mod state_machine;
 

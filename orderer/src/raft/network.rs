@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::error::{InstallSnapshotError, NetworkError, RPCError, RaftError, Unreachable};
+use openraft::error::{InstallSnapshotError, RPCError, RaftError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
@@ -56,17 +56,14 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     }
 }
 
+/// Raft backs off from a target it calls unreachable, and repeats other failed calls without a pause; none of ours is
+/// mended by that.
 fn failed<E: std::error::Error>(status: &Status) -> RpcError<E> {
-    let error = AnyError::error(status.message());
-    match status.code() {
-        // Raft backs off from those that do not answer at all.
-        tonic::Code::Unavailable => RPCError::Unreachable(Unreachable::new(&error)),
-        _ => RPCError::Network(NetworkError::new(&error)),
-    }
+    RPCError::Unreachable(Unreachable::new(&AnyError::error(status.message())))
 }
 
 fn malformed<E: std::error::Error>(why: Malformed) -> RpcError<E> {
-    RPCError::Network(NetworkError::new(&why))
+    RPCError::Unreachable(Unreachable::new(&why))
 }
 
 impl Connection {

@@ -21,6 +21,7 @@ use prost::Message;
 use selvedge_proto::selvedge::cluster as pb;
 
 use super::codec::{entry_in, entry_out, log_id_in};
+use super::record::sync_dir;
 use super::{Entry, LogId};
 
 const SEGMENT_MAGIC: &[u8; 8] = b"SLVRLOG1";
@@ -47,7 +48,10 @@ pub(crate) enum LogError {
     Damaged { path: PathBuf, offset: u64, why: String },
 }
 
-fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> LogError + 'a {
+pub(super) fn io_error<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> LogError + 'a {
     move |source| LogError::Io {
         action,
         path: path.to_owned(),
@@ -418,46 +422,6 @@ fn replay(
         }
         _ => Err("a frame of unknown kind".into()),
     }
-}
-
-fn sync_dir(dir: &Path) -> Result<(), LogError> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(io_error("sync", dir))
-}
-
-/// Stores a small message with its checksum, so that either the old or the new one is there after a crash.
-pub(crate) fn write_record<M: Message>(path: &Path, message: &M) -> Result<(), LogError> {
-    let body = message.encode_to_vec();
-    let mut bytes = crc32c::crc32c(&body).to_le_bytes().to_vec();
-    bytes.extend_from_slice(&body);
-    let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh).map_err(io_error("create", &fresh))?;
-    file.write_all(&bytes).map_err(io_error("write", &fresh))?;
-    file.sync_all().map_err(io_error("sync", &fresh))?;
-    std::fs::rename(&fresh, path).map_err(io_error("replace", path))?;
-    path.parent().map_or(Ok(()), sync_dir)
-}
-
-/// Reads what [`write_record`] stored; `None` when there is no such file.
-pub(crate) fn read_record<M: Message + Default>(path: &Path) -> Result<Option<M>, LogError> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(io_error("read", path)(e)),
-    };
-    let damaged = |why: &str| LogError::Damaged {
-        path: path.to_owned(),
-        offset: 0,
-        why: why.into(),
-    };
-    let (crc, body) = bytes
-        .split_first_chunk::<4>()
-        .ok_or_else(|| damaged("too short"))?;
-    if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
-        return Err(damaged("checksum"));
-    }
-    M::decode(body).map(Some).map_err(|e| damaged(&e.to_string()))
 }
 
 #[cfg(test)]

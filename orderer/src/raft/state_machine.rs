@@ -25,7 +25,8 @@ use super::codec::{
     log_id_in, log_id_out, snapshot_meta_in, snapshot_meta_out, stored_membership_in, stored_membership_out,
 };
 use super::log_store::LogStore;
-use super::segments::{LogError, read_record, write_record};
+use super::record::{read_record, write_record};
+use super::segments::LogError;
 use super::{
     Applied, Entry, LogId, SnapshotMeta, StorageError, StorageIOError, StoredMembership, TypeConfig,
 };

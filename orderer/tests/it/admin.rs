@@ -125,7 +125,8 @@ async fn mistakes() {
     not_config.data = Some(selvedge_proto::common::BlockData {
         data: vec![vec![1].into()],
     });
-    let cases: Vec<(&str, Vec<(&str, Vec<u8>)>, &str)> = vec![
+    type Case = (&'static str, Vec<(&'static str, Vec<u8>)>, &'static str);
+    let cases: Vec<Case> = vec![
         ("no part", vec![], "does not contain part config-block"),
         ("other part", vec![("block", genesis.clone())], "unexpected part"),
         (
@@ -172,7 +173,9 @@ async fn mistakes() {
         .await;
     assert_eq!(plain.0, 400);
     let put = admin.call("PUT", CHANNELS, &[], Vec::new()).await;
-    assert_eq!((put.0, put.1.as_str()), (405, "GET, POST"));
+    assert_eq!(put.0, 400);
+    let patch = admin.call("PATCH", CHANNELS, &[], Vec::new()).await;
+    assert_eq!((patch.0, patch.1.as_str()), (405, "GET, POST, PUT"));
     let bad_id = admin
         .call("GET", "/participation/v1/channels/Upper", &[], Vec::new())
         .await;

@@ -1,6 +1,7 @@
 //! Three nodes: agreement, loss of the leader, restart, wiped and lagging nodes.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -171,12 +172,86 @@ async fn without_a_majority_the_submitter_waits_and_is_told_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_message_passes_and_a_single_node_orders_alone() {
-    let network = Network::new(1, 1, |_| {});
-    let nodes = vec![Some(network.start_joined(0).await)];
+async fn large_messages_pass_though_they_take_longer_than_a_heartbeat() {
+    let mut network = Network::new(3, 3, |_| {});
+    for config in &mut network.configs {
+        config.raft.heartbeat = Duration::from_millis(20);
+    }
+    let nodes = three(&network).await;
     let signer = network.members.client();
-    let large = vec![7; 8 << 20];
-    let answers = broadcast(&mut network.broadcaster(0), vec![transaction(&signer, &large)]).await;
-    assert_eq!(answers[0].0, common::Status::Success, "{}", answers[0].1);
-    assert_agreement(&network, &nodes, &[large.into()]).await;
+    let mut sent = Vec::new();
+    for i in 0..3 {
+        let large = vec![u8::try_from(i).unwrap(); 9 << 20];
+        let answers = broadcast(&mut network.broadcaster(i), vec![transaction(&signer, &large)]).await;
+        assert_eq!(answers[0].0, common::Status::Success, "{}", answers[0].1);
+        sent.push(Bytes::from(large));
+    }
+    assert_agreement(&network, &nodes, &sent).await;
+    for node in nodes.into_iter().flatten() {
+        node.stop().await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_is_on_disk_at_that_moment() {
+    let mut network = Network::new(1, 1, |_| {});
+    let node = network.start_joined(0).await;
+    let mut sent = Vec::new();
+    for round in 0..3 {
+        sent.extend(submit(&network, 0, &format!("round {round}"), 40).await);
+        // As after a power cut: nothing that the running node would still have written.
+        let survived = network.root.path().join(format!("survived {round}"));
+        copy(&network.configs[0].data_dir, &survived);
+        let mut config = network.configs[0].clone();
+        config.data_dir = survived;
+        config.listen = "127.0.0.1:0".into();
+        let reborn = Orderer::start(config.clone()).await.unwrap();
+        config.listen = reborn.address().to_string();
+        let original = std::mem::replace(&mut network.configs[0], config);
+        let last = height(&reborn) - 1;
+        let found: BTreeSet<Bytes> = contents(&network.blocks(0, last).await).into_iter().collect();
+        assert!(sent.iter().all(|s| found.contains(s)));
+        submit(&network, 0, "afterwards", 3).await;
+        reborn.stop().await;
+        network.configs[0] = original;
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_restored_from_an_old_backup_is_brought_up_to_date() {
+    let network = Network::new(3, 3, |_| {});
+    let mut nodes = three(&network).await;
+    let mut sent = submit(&network, 0, "early", 50).await;
+    same_height(&nodes).await;
+    let old = (leader(&nodes).await + 1) % 3;
+    nodes[old].take().unwrap().stop().await;
+    let data = &network.configs[old].data_dir;
+    let backup = network.root.path().join("backup");
+    copy(data, &backup);
+    nodes[old] = Some(network.start(old).await);
+    sent.extend(submit(&network, old, "late", 200).await);
+    same_height(&nodes).await;
+    nodes[old].take().unwrap().stop().await;
+    std::fs::remove_dir_all(data).unwrap();
+    copy(&backup, data);
+    nodes[old] = Some(network.start(old).await);
+    sent.extend(submit(&network, old, "restored", 20).await);
+    assert_agreement(&network, &nodes, &sent).await;
+    for node in nodes.into_iter().flatten() {
+        node.stop().await;
+    }
 }

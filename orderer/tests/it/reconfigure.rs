@@ -71,9 +71,9 @@ async fn settings_change_for_all_nodes_and_bad_updates_are_refused() {
     })
     .await;
     assert_eq!(status, common::Status::Success, "{info}");
-    for i in 0..3 {
+    for (i, node) in nodes.iter().enumerate() {
         until("the config block", || {
-            (height(nodes[i].as_ref().unwrap()) == 2).then_some(())
+            (height(node.as_ref().unwrap()) == 2).then_some(())
         })
         .await;
         let too_large = broadcast(
