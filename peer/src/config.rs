@@ -70,6 +70,9 @@ pub struct PeerConfig {
     /// The gateway service.
     #[serde(default)]
     pub gateway: GatewayConfig,
+    /// The discovery service.
+    #[serde(default)]
+    pub discovery: DiscoveryConfig,
     /// Limits of contracts.
     #[serde(default)]
     pub chaincode: ChaincodeConfig,
@@ -155,6 +158,14 @@ impl Default for GatewayConfig {
             peers: Vec::new(),
         }
     }
+}
+
+/// The discovery service (spec 08 §7).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiscoveryConfig {
+    /// Queries that name no channel are answered to every member of the peer's organisation, not to its admins alone.
+    pub org_members_allowed_access: bool,
 }
 
 /// Limits of contracts. Fuel and memory must be the same on all peers of a channel.

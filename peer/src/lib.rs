@@ -17,6 +17,7 @@ pub mod config;
 pub mod context;
 pub mod definition;
 mod deliver;
+mod discovery;
 mod endorsements;
 pub mod endorser;
 pub mod follower;

@@ -16,6 +16,7 @@ use crate::chaincode::{ChaincodeRuntime, PackageError, PackageStore, RuntimeErro
 use crate::config::PeerConfig;
 use crate::context::{JoinError, PeerContext};
 use crate::deliver::DeliverService;
+use crate::discovery::{DiscoveryParts, DiscoveryService};
 use crate::endorser::{Endorser, EndorserConfig};
 use crate::gateway::{Dialling, GatewayParts, GatewayService};
 use crate::node::{NodeError, PeerNode};
@@ -307,6 +308,13 @@ fn routes(
             shutdown: shutdown.clone(),
         },
     );
+    let discovery = DiscoveryService::new(DiscoveryParts {
+        context: Arc::clone(&context),
+        runtime: Arc::clone(runtime),
+        peers: gateway.peers(),
+        tls: config.tls.is_some(),
+        org_members_allowed: config.discovery.org_members_allowed_access,
+    });
     let deliver = DeliverService::new(
         context,
         config.requires_client_certificate(),
@@ -316,6 +324,7 @@ fn routes(
     Routes::new(endorser.service())
         .add_service(gateway.server())
         .add_service(deliver.server())
+        .add_service(discovery.server())
 }
 
 #[cfg(test)]

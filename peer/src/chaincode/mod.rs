@@ -24,6 +24,6 @@ pub use invocation::{Executed, Invocation};
 pub use package::PackageError;
 pub use runtime::{ChaincodeRuntime, NotAvailable, Resolved};
 pub use simulator::{SimulationResults, SimulationState, Simulator};
-pub use store::{InstalledPackage, PackageStore};
+pub use store::{InstalledPackage, PackageStore, approval_hash};
 pub use transaction::TxContext;
 pub use wasm::{MAX_CALL_DEPTH, RuntimeConfig};

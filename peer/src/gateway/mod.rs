@@ -14,13 +14,13 @@ mod deadline;
 mod endorse;
 mod evaluate;
 mod events;
-mod interest;
+pub(crate) mod interest;
 mod orderers;
 mod outcome;
 mod peers;
-mod plan;
+pub(crate) mod plan;
 mod proposal;
-mod requirement;
+pub(crate) mod requirement;
 mod status;
 mod submit;
 #[cfg(test)]
@@ -49,7 +49,7 @@ use crate::context::PeerContext;
 use crate::endorser::Endorser;
 use commit_hub::CommitHub;
 use orderers::Orderers;
-pub(crate) use peers::{Dialling, Peers};
+pub(crate) use peers::{Dialling, GatewayPeer, Peers};
 
 /// What the gateway needs of the peer around it.
 pub(crate) struct GatewayParts {
@@ -69,7 +69,7 @@ pub(crate) struct GatewayService {
 struct Inner {
     context: Arc<dyn PeerContext>,
     runtime: Arc<ChaincodeRuntime>,
-    peers: Peers,
+    peers: Arc<Peers>,
     orderers: Orderers,
     hubs: Mutex<HashMap<String, Arc<CommitHub>>>,
     calls: Arc<Semaphore>,
@@ -86,14 +86,14 @@ impl GatewayService {
             inner: Arc::new(Inner {
                 context: parts.context,
                 runtime: parts.runtime,
-                peers: Peers::new(
+                peers: Arc::new(Peers::new(
                     &config.external_address,
                     &config.msp_id,
                     gateway.peers.clone(),
                     parts.dialling.clone(),
                     parts.endorser,
                     gateway.endorsement_timeout,
-                ),
+                )),
                 orderers: Orderers::new(parts.dialling, gateway.broadcast_timeout),
                 hubs: Mutex::default(),
                 calls: Arc::new(Semaphore::new(gateway.concurrency)),
@@ -103,6 +103,11 @@ impl GatewayService {
                 shutdown: parts.shutdown,
             }),
         }
+    }
+
+    /// The peers that the gateway knows, for the other services.
+    pub(crate) fn peers(&self) -> Arc<Peers> {
+        Arc::clone(&self.inner.peers)
     }
 
     /// The gRPC service.

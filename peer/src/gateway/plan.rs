@@ -10,13 +10,7 @@ use super::requirement::{Requirement, Signer};
 /// are preferred: who has endorsed already, then near ones. The indexes come in the order in which the endorsements are to
 /// stand in the transaction. `None` when even all of them together do not suffice.
 pub(crate) fn smallest(requirements: &[Requirement], signers: &[Signer<'_>]) -> Option<Vec<usize>> {
-    let mut order: Vec<usize> = (0..signers.len()).collect();
-    // Validation assigns signers to rules in the order in which they stand, with no way back: the less able ones first.
-    let uses: Vec<usize> = signers
-        .iter()
-        .map(|s| requirements.iter().map(|r| r.uses_of(s)).sum())
-        .collect();
-    order.sort_by_key(|i| uses.get(*i).copied().unwrap_or_default());
+    let mut order = in_order(requirements, signers);
     if !met(requirements, signers, &order) {
         return None;
     }
@@ -27,6 +21,22 @@ pub(crate) fn smallest(requirements: &[Requirement], signers: &[Signer<'_>]) -> 
         }
     }
     Some(order)
+}
+
+/// Whether all of these together meet all requirements.
+pub(crate) fn suffices(requirements: &[Requirement], signers: &[Signer<'_>]) -> bool {
+    met(requirements, signers, &in_order(requirements, signers))
+}
+
+/// Validation assigns signers to rules in the order in which they stand, with no way back: the less able ones first.
+fn in_order(requirements: &[Requirement], signers: &[Signer<'_>]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..signers.len()).collect();
+    let uses: Vec<usize> = signers
+        .iter()
+        .map(|s| requirements.iter().map(|r| r.uses_of(s)).sum())
+        .collect();
+    order.sort_by_key(|i| uses.get(*i).copied().unwrap_or_default());
+    order
 }
 
 fn met(requirements: &[Requirement], signers: &[Signer<'_>], chosen: &[usize]) -> bool {
