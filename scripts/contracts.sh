@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 registry="${CARGO_HOME:-$HOME/.cargo}/registry/src"
 export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="--remap-path-prefix=$registry=/registry -Clink-arg=-zstack-size=131072"
-cargo build --quiet --profile contract --target wasm32-unknown-unknown -p selvedge-chaincode-shipment -p selvedge-chaincode-rfq
-for contract in shipment rfq; do
+cargo build --quiet --profile contract --target wasm32-unknown-unknown \
+    -p selvedge-chaincode-shipment -p selvedge-chaincode-rfq -p selvedge-chaincode-bench
+for contract in shipment rfq bench; do
     echo "$CARGO_TARGET_DIR/wasm32-unknown-unknown/contract/selvedge_chaincode_$contract.wasm"
 done

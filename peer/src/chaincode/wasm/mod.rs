@@ -5,6 +5,7 @@
 //! randomness, no threads, NaNs are canonical, and the limit on work is fuel. The time limit is a local backstop.
 
 mod cache;
+mod heap;
 mod host;
 mod imports;
 mod limits;
@@ -154,8 +155,10 @@ impl WasmEngine {
 
     /// Compiles a module and checks that it speaks the ABI. `Err` says what is wrong with it.
     pub(crate) fn compile(&self, wasm: &[u8]) -> Result<CompiledModule, String> {
-        let module = Module::new(&self.engine, wasm)
-            .map_err(|e| format!("contract.wasm is not a module that this peer can run: {e:#}"))?;
+        let module = Module::new(&self.engine, wasm);
+        heap::give_back();
+        let module =
+            module.map_err(|e| format!("contract.wasm is not a module that this peer can run: {e:#}"))?;
         self.ready(&module)
     }
 
@@ -169,9 +172,7 @@ impl WasmEngine {
         if let Some(module) = cache::read(&self.engine, compiled) {
             return self.ready(&module);
         }
-        let module = Module::new(&self.engine, wasm()?)
-            .map_err(|e| format!("contract.wasm is not a module that this peer can run: {e:#}"))?;
-        let ready = self.ready(&module)?;
+        let ready = self.compile(&wasm()?)?;
         self.keep(compiled, &ready);
         Ok(ready)
     }
