@@ -146,8 +146,8 @@ impl ChaincodeRuntime {
                 why,
             })?;
         let installed = self.packages.add(&package.package_id, &package.label, bytes)?;
+        // The first call loads it from there: what the compiler left in this one is many times as large.
         self.wasm.keep(&installed.compiled_path(), &module);
-        *self.slot(&package.package_id).lock() = Some(Arc::new(module));
         Ok(installed)
     }
 
