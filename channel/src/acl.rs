@@ -24,6 +24,8 @@ const CHANNEL_DEFAULTS: &[(&str, &str)] = &[
     ("qscc/GetBlockByTxID", READERS),
     ("qscc/GetChainInfo", READERS),
     ("qscc/GetTransactionByID", READERS),
+    // Not in Fabric: why the peer refused a transaction.
+    ("qscc/GetTransactionRefusal", READERS),
 ];
 
 /// Who of the peer's own organisation may use a resource that belongs to no channel.

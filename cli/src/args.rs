@@ -1,8 +1,17 @@
 //! The commands and their arguments.
 
+mod channel;
+mod lifecycle;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use channel::{
+    AddConsenterArgs, AddOrgArgs, ChannelCommand, ConfigArgs, ConsenterArgs, CreateArgs, FetchArgs, ListArgs,
+    LookArgs, NodeArgs, RemoveOrgArgs, SetAnchorArgs, SignArgs, SubmitArgs, UpdateArgs,
+};
+pub(crate) use lifecycle::{AgreeArgs, ApproveArgs, DefinitionArgs, DeployArgs, InstallArgs, PackageArgs};
 
 /// Selvedge: a consortium ledger that speaks Hyperledger Fabric's protocol.
 #[derive(Debug, Parser)]
@@ -32,12 +41,17 @@ pub(crate) enum Command {
     /// Run the edge gateway, or feed it.
     #[command(subcommand)]
     Edge(EdgeCommand),
+    /// Create channels, look at them, change their configuration.
+    #[command(subcommand)]
+    Channel(ChannelCommand),
     /// Package, deploy, invoke and query contracts.
     #[command(subcommand)]
     Chaincode(ChaincodeCommand),
     /// Register and enrol devices.
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// The story of a transaction: where it is, who did what with it, and what became of it and why.
+    Explain(ExplainArgs),
     /// Look at chains without a network.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -161,6 +175,14 @@ pub(crate) enum ChaincodeCommand {
     Deploy(DeployArgs),
     /// Make a Fabric chaincode package from a wasm module.
     Package(PackageArgs),
+    /// Install a package on the peers of an organisation.
+    Install(InstallArgs),
+    /// Approve a definition for an organisation.
+    Approve(ApproveArgs),
+    /// Which organisations have approved a definition, and what keeps the others.
+    Readiness(AgreeArgs),
+    /// Commit a definition that enough organisations have approved.
+    Commit(AgreeArgs),
     /// Committed definitions of a channel and packages installed on the peer.
     List(CallerArgs),
     /// Submit a transaction and wait for its commit.
@@ -172,39 +194,14 @@ pub(crate) enum ChaincodeCommand {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct DeployArgs {
+pub(crate) struct ExplainArgs {
     #[command(flatten)]
-    pub(crate) network: NetworkArg,
-    /// Channel.
-    #[arg(short = 'C', long, default_value = "trade")]
-    pub(crate) channel: String,
-    /// Chaincode name.
-    #[arg(short, long)]
-    pub(crate) name: String,
-    /// The module.
+    pub(crate) caller: CallerArgs,
+    /// Id of the transaction.
+    pub(crate) transaction: String,
+    /// Print JSON.
     #[arg(long)]
-    pub(crate) wasm: PathBuf,
-    /// Version.
-    #[arg(long, default_value = "1.0")]
-    pub(crate) version: String,
-    /// Endorsement policy, for example `OR('Org1MSP.peer','Org2MSP.peer')`; the channel's default if absent.
-    #[arg(long)]
-    pub(crate) policy: Option<String>,
-    /// Sequence; the next one if absent.
-    #[arg(long)]
-    pub(crate) sequence: Option<i64>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PackageArgs {
-    /// The module.
-    #[arg(long)]
-    pub(crate) wasm: PathBuf,
-    /// Label of the package.
-    #[arg(long)]
-    pub(crate) label: String,
-    /// The package file to write.
-    pub(crate) output: PathBuf,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,19 +1,22 @@
 //! `selvedge chaincode …`: deploy, call and listen to contracts.
 
-use selvedge_sdk::lifecycle;
-use selvedge_sdk::{EventsFrom, Invocation, PeerClient};
+use selvedge_sdk::{EventsFrom, Invocation};
 
-use crate::args::{CallerArgs, ChaincodeCommand, DeployArgs, EventsArgs, InvokeArgs, PackageArgs};
+use crate::args::{ChaincodeCommand, DeployArgs, EventsArgs, InvokeArgs};
 use crate::error::{CliError, During};
-use crate::network::{Deployment, deploy_chaincode};
+use crate::lifecycle::{self, Wanted};
 use crate::session::Session;
 
 /// Runs a `selvedge chaincode` command.
 pub(crate) async fn run(command: ChaincodeCommand) -> Result<(), CliError> {
     match command {
         ChaincodeCommand::Deploy(args) => deploy(&args).await,
-        ChaincodeCommand::Package(args) => package(&args),
-        ChaincodeCommand::List(args) => list(&args).await,
+        ChaincodeCommand::Package(args) => lifecycle::package(&args),
+        ChaincodeCommand::Install(args) => lifecycle::install(&args).await,
+        ChaincodeCommand::Approve(args) => lifecycle::approve(&args).await,
+        ChaincodeCommand::Readiness(args) => lifecycle::readiness(&args).await,
+        ChaincodeCommand::Commit(args) => lifecycle::commit(&args).await,
+        ChaincodeCommand::List(args) => lifecycle::list(&args).await,
         ChaincodeCommand::Invoke(args) => invoke(&args).await,
         ChaincodeCommand::Query(args) => query(&args).await,
         ChaincodeCommand::Events(args) => events(&args).await,
@@ -22,65 +25,13 @@ pub(crate) async fn run(command: ChaincodeCommand) -> Result<(), CliError> {
 
 async fn deploy(args: &DeployArgs) -> Result<(), CliError> {
     let session = Session::open(&args.network.network)?;
-    let deployment = Deployment {
-        channel: &args.channel,
-        name: &args.name,
-        version: &args.version,
-        policy: args.policy.as_deref(),
-        sequence: args.sequence,
-        wasm: &args.wasm,
-    };
-    deploy_chaincode(&session, &deployment).await
-}
-
-fn package(args: &PackageArgs) -> Result<(), CliError> {
-    let module = std::fs::read(&args.wasm).map_err(|source| CliError::ReadFile {
-        path: args.wasm.clone(),
-        source,
-    })?;
-    let bytes = selvedge_peer::chaincode::package::write_package(&args.label, &module)
-        .during(|| format!("cannot package {}", args.wasm.display()))?;
-    std::fs::write(&args.output, &bytes).map_err(|source| CliError::WriteFile {
-        path: args.output.clone(),
-        source,
-    })?;
-    println!(
-        "{}",
-        selvedge_peer::chaincode::package::package_id(&args.label, &bytes)
-    );
-    Ok(())
-}
-
-async fn list(args: &CallerArgs) -> Result<(), CliError> {
-    let session = Session::open(&args.network.network)?;
-    let peer = session.peer_for(&args.identity, args.peer.as_deref())?;
-    let admin = session.identity(&format!("Admin@{}", peer.org.domain))?;
-    let client = PeerClient::new(&peer.org.msp_id, &session.peer_endpoint(peer)?)
-        .during(|| format!("peer {}", peer.host()))?;
-    let committed = lifecycle::query_all_committed(&client, &admin, &args.channel)
-        .await
-        .during(|| {
-            format!(
-                "peer {} does not tell what channel {} has",
-                peer.host(),
-                args.channel
-            )
-        })?;
-    println!("committed on channel {}:", args.channel);
-    for definition in committed {
-        println!(
-            "  {} version {} sequence {}",
-            definition.name, definition.version, definition.sequence
-        );
-    }
-    let installed = lifecycle::query_installed(&client, &admin)
-        .await
-        .during(|| format!("peer {} does not tell what is installed", peer.host()))?;
-    println!("installed on {}:", peer.host());
-    for package in installed {
-        println!("  {}", package.id);
-    }
-    Ok(())
+    lifecycle::deploy(
+        &session,
+        &args.channel,
+        &Wanted::from(&args.definition),
+        &args.wasm,
+    )
+    .await
 }
 
 fn invocation(args: &InvokeArgs) -> Invocation {

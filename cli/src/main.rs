@@ -3,7 +3,9 @@
 //! ```text
 //! selvedge network up|down|status|logs     a whole consortium from one file
 //! selvedge peer|orderer|ca|edge start      one role, from its own configuration file
-//! selvedge chaincode …                     package, deploy, invoke, query contracts
+//! selvedge channel …                       create channels, look at them, change their configuration
+//! selvedge chaincode …                     package, install, approve, commit, deploy, invoke, query contracts
+//! selvedge explain <txid>                  the story of a transaction
 //! selvedge device …                        register and enrol devices
 //! selvedge ledger replay                   judge a folder of blocks
 //! selvedge demo                            the main story, end to end
@@ -11,11 +13,14 @@
 
 mod args;
 mod chaincode;
+mod channel;
 mod demo;
 mod device;
 mod edge;
 mod error;
+mod explain;
 mod ledger;
+mod lifecycle;
 mod network;
 mod roles;
 mod session;
@@ -72,8 +77,10 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Peer(command) => roles::peer(command).await,
         Command::Ca(command) => roles::ca(command).await,
         Command::Edge(command) => edge::run(command).await,
+        Command::Channel(command) => channel::run(command).await,
         Command::Chaincode(command) => chaincode::run(command).await,
         Command::Device(command) => device::run(command).await,
+        Command::Explain(args) => explain::run(&args).await,
         Command::Ledger(command) => ledger::run(command),
         Command::Demo(command) => demo::run(command).await,
     }

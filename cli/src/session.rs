@@ -39,6 +39,11 @@ impl PeerRef<'_> {
     pub(crate) fn address(&self) -> String {
         external(self.node.external_address.as_deref(), &self.node.listen)
     }
+
+    /// The administrator of the peer's organisation.
+    pub(crate) fn administrator(&self) -> String {
+        format!("Admin@{}", self.org.domain)
+    }
 }
 
 impl OrdererRef<'_> {
@@ -137,6 +142,31 @@ impl Session {
         }
         let org = self.peer_org(domain)?;
         Ok((self.layout.peer_org(domain).user(user), &org.msp_id))
+    }
+
+    /// Administrators whose keys are in the folder: those of peer organisations, then those of orderers.
+    pub(crate) fn administrators(&self) -> Vec<String> {
+        let peers = self.config.peer_organizations.iter().map(|o| &o.domain);
+        let orderers = self.config.orderer_organizations.iter().map(|o| &o.domain);
+        peers
+            .chain(orderers)
+            .map(|domain| format!("Admin@{domain}"))
+            .filter(|name| {
+                self.member(name)
+                    .is_ok_and(|(member, _)| member.msp().join("keystore").is_dir())
+            })
+            .collect()
+    }
+
+    /// An orderer by its full host name.
+    pub(crate) fn orderer(&self, host: &str) -> Result<OrdererRef<'_>, CliError> {
+        self.orderers().find(|o| o.host() == host).ok_or_else(|| {
+            let known: Vec<_> = self.orderers().map(|o| o.host()).collect();
+            CliError::said(format!(
+                "there is no orderer called {host}; this network has {}",
+                known.join(", ")
+            ))
+        })
     }
 
     /// A user's signing identity.

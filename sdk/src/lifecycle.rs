@@ -87,6 +87,15 @@ pub struct CommittedDefinition {
     pub approvals: BTreeMap<String, bool>,
 }
 
+/// How far the organisations of a channel are with a definition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// MSP id of every organisation, and whether it has approved exactly this definition.
+    pub approvals: BTreeMap<String, bool>,
+    /// What differs in the approvals of the others, in the words of Fabric's peer; Fabric before 3.0 leaves it empty.
+    pub mismatches: BTreeMap<String, Vec<String>>,
+}
+
 fn invocation(channel: &str, function: &str, args: &impl Message) -> Invocation {
     Invocation::new(channel, LIFECYCLE, function).arg(args.encode_to_vec())
 }
@@ -193,7 +202,7 @@ pub async fn approve(
     client.submit_and_wait(&invocation).await
 }
 
-/// Which organisations (MSP ids) have approved exactly this definition.
+/// Which organisations have approved exactly this definition, and what differs in the approvals of the others.
 ///
 /// # Errors
 /// The peer refuses, e.g. because the sequence is not the next one.
@@ -202,7 +211,7 @@ pub async fn check_commit_readiness(
     identity: &SigningIdentity,
     channel: &str,
     definition: &Definition,
-) -> Result<BTreeMap<String, bool>, Error> {
+) -> Result<Readiness, Error> {
     let args = lifecycle::CheckCommitReadinessArgs {
         sequence: definition.sequence,
         name: definition.name.clone(),
@@ -214,7 +223,10 @@ pub async fn check_commit_readiness(
     };
     let found: lifecycle::CheckCommitReadinessResult =
         ask(peer, identity, channel, "CheckCommitReadiness", &args).await?;
-    Ok(found.approvals.into_iter().collect())
+    Ok(Readiness {
+        approvals: found.approvals.into_iter().collect(),
+        mismatches: found.mismatches.into_iter().map(|(msp_id, m)| (msp_id, m.items)).collect(),
+    })
 }
 
 /// Commits a definition that enough organisations have approved; the endorsers of `client` must satisfy the channel's

@@ -14,6 +14,12 @@ use crate::error::{Call, Error};
 use crate::gateway::call;
 use crate::proposal::{Invocation, Nonce, Proposal};
 
+/// What a peer says of a transaction that it refused.
+#[derive(serde::Deserialize)]
+struct Refusal {
+    reason: String,
+}
+
 /// A client of one peer. Clones share the connection.
 #[derive(Clone)]
 pub struct PeerClient {
@@ -201,6 +207,30 @@ impl PeerClient {
             .arg(channel)
             .arg(transaction_id);
         self.query(identity, &invocation).await
+    }
+
+    /// Why the peer refused a transaction, in its own words; none when it does not remember, or is a peer that does not
+    /// tell (Fabric's does not).
+    ///
+    /// # Errors
+    /// The identity may not read the channel, or the peer cannot be reached.
+    pub async fn refusal(
+        &self,
+        identity: &SigningIdentity,
+        channel: &str,
+        transaction_id: &str,
+    ) -> Result<Option<String>, Error> {
+        let invocation = Invocation::new(channel, "qscc", "GetTransactionRefusal")
+            .arg(channel)
+            .arg(transaction_id);
+        match self.call(identity, &invocation).await {
+            Ok(response) => serde_json::from_slice::<Refusal>(&response.payload)
+                .map(|refusal| Some(refusal.reason))
+                .map_err(|e| Error::malformed(&self.address, e)),
+            Err(Error::Refused { status: 404, .. }) => Ok(None),
+            Err(Error::Refused { message, .. }) if message.contains("Requested function") => Ok(None),
+            Err(other) => Err(other),
+        }
     }
 
     /// The channel's current configuration.

@@ -97,23 +97,16 @@ fn compare(path: &ElementPath, was: Element<'_>, now: Element<'_>, found: &mut V
                 .map(|(part, _)| part.clone())
                 .collect::<BTreeSet<String>>()
             {
-                let pick = |set: &BTreeSet<(String, String)>| {
-                    let all: Vec<&str> = set
-                        .iter()
-                        .filter(|(part, _)| *part == fact)
-                        .map(|(_, text)| text.as_str())
-                        .collect();
-                    (!all.is_empty()).then(|| all.join(", "))
+                let pick = |set: &Facts| -> BTreeSet<String> {
+                    let texts = set.iter().filter(|(part, _)| *part == fact);
+                    texts.map(|(_, text)| text.clone()).collect()
                 };
-                let (old, new) = (pick(&a), pick(&b));
-                if old != new {
-                    let path = if fact.is_empty() {
-                        path.path.clone()
-                    } else {
-                        format!("{}: {fact}", path.path)
-                    };
-                    found.push(Difference { path, old, new });
-                }
+                let path = if fact.is_empty() {
+                    path.path.clone()
+                } else {
+                    format!("{}: {fact}", path.path)
+                };
+                members_that_differ(&path, &pick(&a), &pick(&b), found);
             }
             if found.len() == before {
                 found.push(Difference {
@@ -130,6 +123,35 @@ fn compare(path: &ElementPath, was: Element<'_>, now: Element<'_>, found: &mut V
         }),
         _ => {}
     }
+}
+
+/// One text that becomes another, or else each text that comes or goes: of a list only what changes is worth reading.
+fn members_that_differ(
+    path: &str,
+    old: &BTreeSet<String>,
+    new: &BTreeSet<String>,
+    found: &mut Vec<Difference>,
+) {
+    let gone: Vec<&String> = old.difference(new).collect();
+    let come: Vec<&String> = new.difference(old).collect();
+    if let ([was], [now], 1, 1) = (gone.as_slice(), come.as_slice(), old.len(), new.len()) {
+        found.push(Difference {
+            path: path.to_owned(),
+            old: Some((*was).clone()),
+            new: Some((*now).clone()),
+        });
+        return;
+    }
+    found.extend(gone.into_iter().map(|was| Difference {
+        path: path.to_owned(),
+        old: Some(was.clone()),
+        new: None,
+    }));
+    found.extend(come.into_iter().map(|now| Difference {
+        path: path.to_owned(),
+        old: None,
+        new: Some(now.clone()),
+    }));
 }
 
 fn describe(path: &ElementPath, element: Element<'_>) -> String {

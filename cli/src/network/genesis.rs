@@ -7,7 +7,7 @@ use selvedge_msp::dir::read_msp_config;
 use selvedge_proto::etcdraft;
 
 use crate::error::{CliError, During};
-use crate::network::config::{ChannelConfig, NetworkConfig, PeerOrganization, external};
+use crate::network::config::{ChannelConfig, NetworkConfig, OrdererOrganization, PeerOrganization, external};
 use crate::network::layout::Layout;
 
 fn split(address: &str) -> Result<(String, u16), CliError> {
@@ -27,26 +27,35 @@ fn read(path: &std::path::Path) -> Result<Vec<u8>, CliError> {
 /// Writes the genesis block of every channel that has none yet.
 pub(crate) fn create_all(config: &NetworkConfig, layout: &Layout) -> Result<(), CliError> {
     for channel in &config.channels {
-        let path = layout.genesis_block(&channel.name);
-        if path.exists() {
-            continue;
+        if !layout.genesis_block(&channel.name).exists() {
+            create(config, layout, channel)?;
         }
-        let profile = profile(config, layout, channel)?;
-        let block = genesis_block(&profile)
-            .during(|| format!("cannot make the genesis block of channel {}", channel.name))?;
-        let failed = |source| CliError::WriteFile {
-            path: path.clone(),
-            source,
-        };
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        std::fs::write(&path, block.encode_to_vec()).map_err(failed)?;
     }
     Ok(())
 }
 
-fn peer_org_profile(layout: &Layout, org: &PeerOrganization) -> Result<OrgProfile, CliError> {
+/// Writes the genesis block of one channel.
+pub(crate) fn create(
+    config: &NetworkConfig,
+    layout: &Layout,
+    channel: &ChannelConfig,
+) -> Result<(), CliError> {
+    let path = layout.genesis_block(&channel.name);
+    let profile = profile(config, layout, channel)?;
+    let block = genesis_block(&profile)
+        .during(|| format!("cannot make the genesis block of channel {}", channel.name))?;
+    let failed = |source| CliError::WriteFile {
+        path: path.clone(),
+        source,
+    };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    std::fs::write(&path, block.encode_to_vec()).map_err(failed)
+}
+
+/// A peer organisation of the network as channels know it; its first peer is the anchor peer.
+pub(crate) fn peer_org_profile(layout: &Layout, org: &PeerOrganization) -> Result<OrgProfile, CliError> {
     let msp_dir = layout.peer_org(&org.domain).msp();
     let anchor_peers = org
         .peers
@@ -62,6 +71,26 @@ fn peer_org_profile(layout: &Layout, org: &PeerOrganization) -> Result<OrgProfil
     })
 }
 
+/// An orderer organisation of the network as channels know it.
+pub(crate) fn orderer_org_profile(
+    layout: &Layout,
+    org: &OrdererOrganization,
+) -> Result<OrgProfile, CliError> {
+    let endpoints = org
+        .orderers
+        .iter()
+        .map(|node| external(node.external_address.as_deref(), &node.listen))
+        .collect();
+    Ok(OrgProfile {
+        name: org.name.clone(),
+        msp_id: org.msp_id.clone(),
+        msp: read_msp_config(&layout.orderer_org(&org.domain).msp(), &org.msp_id)
+            .during(|| format!("MSP of organisation {}", org.name))?,
+        endpoints,
+        anchor_peers: Vec::new(),
+    })
+}
+
 fn profile(
     config: &NetworkConfig,
     layout: &Layout,
@@ -71,7 +100,6 @@ fn profile(
     let mut consenters = Vec::new();
     for org in &config.orderer_organizations {
         let org_layout = layout.orderer_org(&org.domain);
-        let mut endpoints = Vec::new();
         for node in &org.orderers {
             let address = external(node.external_address.as_deref(), &node.listen);
             let (host, port) = split(&address)?;
@@ -85,16 +113,8 @@ fn profile(
                 client_tls_cert: certificate.clone().into(),
                 server_tls_cert: certificate.into(),
             });
-            endpoints.push(address);
         }
-        orderer_orgs.push(OrgProfile {
-            name: org.name.clone(),
-            msp_id: org.msp_id.clone(),
-            msp: read_msp_config(&org_layout.msp(), &org.msp_id)
-                .during(|| format!("MSP of organisation {}", org.name))?,
-            endpoints,
-            anchor_peers: Vec::new(),
-        });
+        orderer_orgs.push(orderer_org_profile(layout, org)?);
     }
     let application_orgs = config
         .members(channel)

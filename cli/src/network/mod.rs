@@ -2,8 +2,7 @@
 
 pub(crate) mod config;
 mod crypto;
-mod deploy;
-mod genesis;
+pub(crate) mod genesis;
 pub(crate) mod layout;
 pub(crate) mod nodes;
 pub(crate) mod process;
@@ -17,9 +16,8 @@ use crate::error::CliError;
 use crate::network::process::NodeProcess;
 use crate::session::Session;
 
-pub(crate) use deploy::{Deployment, deploy_chaincode};
 pub(crate) use status::{chain_height, memory_report};
-pub(crate) use up::{contracts_folder, start_node};
+pub(crate) use up::{contracts_folder, restart_without, start_node};
 
 /// Runs a `selvedge network` command.
 pub(crate) async fn run(command: NetworkCommand) -> Result<(), CliError> {

@@ -8,11 +8,12 @@ use selvedge_sdk::participation::OrdererAdmin;
 
 use crate::args::UpArgs;
 use crate::error::{CliError, During};
+use crate::lifecycle;
 use crate::network::config::{NetworkConfig, ProcessModel};
 use crate::network::layout::Layout;
 use crate::network::nodes::{self, Node};
 use crate::network::process::{self, NodeProcess};
-use crate::network::{crypto, deploy, genesis, profile, run};
+use crate::network::{crypto, genesis, profile, run};
 use crate::session::Session;
 
 /// A node that does not serve within this time has a problem that its log explains.
@@ -52,7 +53,7 @@ pub(super) async fn up(args: &UpArgs) -> Result<(), CliError> {
         let contracts = contracts_folder(args.contracts.as_deref());
         for chaincode in &session.config.chaincodes {
             let wasm = NetworkConfig::wasm_path(chaincode, &args.file, &contracts);
-            deploy::deploy_if_missing(&session, chaincode, &wasm).await?;
+            lifecycle::deploy_if_missing(&session, chaincode, &wasm).await?;
         }
     }
     println!(
@@ -116,6 +117,30 @@ pub(crate) fn start_node(node: &Node) -> Result<NodeProcess, CliError> {
             &config.to_string_lossy(),
         ],
     )
+}
+
+/// Stops the process that runs a node, deletes a folder of the node's data, and starts the process again if it ran.
+pub(crate) async fn restart_without(session: &Session, node: &Node, folder: &Path) -> Result<(), CliError> {
+    let layout = match session.config.processes {
+        ProcessModel::ProcessPerNode => node.layout.clone(),
+        ProcessModel::OneProcess => session.layout.node(run::ALL_NODES),
+    };
+    let running = NodeProcess::find(&layout);
+    if let Some(process) = running {
+        process.stop();
+    }
+    std::fs::remove_dir_all(folder).map_err(|source| CliError::WriteFile {
+        path: folder.to_owned(),
+        source,
+    })?;
+    if running.is_none() {
+        return Ok(());
+    }
+    match session.config.processes {
+        ProcessModel::ProcessPerNode => drop(start_node(node)?),
+        ProcessModel::OneProcess => start_all_in_one(session)?,
+    }
+    wait_until_it_serves(session, node).await
 }
 
 fn start_all_in_one(session: &Session) -> Result<(), CliError> {

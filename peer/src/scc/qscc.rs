@@ -1,4 +1,4 @@
-//! `qscc`: reading blocks and transactions (spec 08 §3).
+//! `qscc`: reading blocks and transactions (spec 08 §3), and why transactions were refused, which Fabric does not tell.
 
 use bytes::Bytes;
 use prost::Message;
@@ -18,18 +18,22 @@ pub(super) fn invoke(call: &Call<'_>) -> protos::Response {
     let Some(channel) = call.context.channel(&id) else {
         return failure(500, format!("Invalid chain ID, {id}"));
     };
-    const FUNCTIONS: [&str; 5] = [
+    const FUNCTIONS: [&str; 6] = [
         "GetChainInfo",
         "GetBlockByNumber",
         "GetBlockByHash",
         "GetTransactionByID",
         "GetBlockByTxID",
+        "GetTransactionRefusal",
     ];
     if !FUNCTIONS.contains(&function.as_str()) {
         return failure(500, format!("Requested function {function} not found."));
     }
     if let Err(why) = check_channel(call, &channel.bundle(), &format!("qscc/{function}")) {
         return failure(500, format!("access denied for [{function}][{id}]: [{why}]"));
+    }
+    if let ("GetTransactionRefusal", Some(id)) = (function.as_str(), rest.first()) {
+        return refusal(&channel, &String::from_utf8_lossy(id));
     }
     let answer = match (function.as_str(), rest.first()) {
         ("GetChainInfo", _) => chain_info(&channel),
@@ -109,6 +113,25 @@ fn block_by_tx_id(channel: &PeerChannel, id: &str) -> Result<Bytes, String> {
     located(channel, id)
         .and_then(|tx| stored_block(channel, tx.block))
         .map_err(|e| format!("Failed to get block for txID {id}, error {e}"))
+}
+
+/// Why this peer refused a transaction, as JSON; 404 when it does not remember, or did not refuse.
+fn refusal(channel: &PeerChannel, id: &str) -> protos::Response {
+    let Some(refusal) = channel.refusal(id) else {
+        return failure(
+            404,
+            format!("this peer has no reason for a refusal of transaction {id}: it was not refused, or that is too long ago"),
+        );
+    };
+    let answer = serde_json::json!({
+        "channel": refusal.channel,
+        "block": refusal.block,
+        "index": refusal.index,
+        "tx_id": refusal.tx_id,
+        "code": refusal.code.as_str_name(),
+        "reason": refusal.reason,
+    });
+    success(answer.to_string().into_bytes())
 }
 
 fn transaction(channel: &PeerChannel, id: &str) -> Result<Bytes, String> {

@@ -1,0 +1,213 @@
+//! Nodes in channels: create, join, leave.
+
+use selvedge_channel::check_channel_id;
+use selvedge_sdk::participation::OrdererAdmin;
+use selvedge_sdk::{PeerClient, Seek};
+
+use super::source::{self, Current, encoded, reader};
+use crate::args::{CreateArgs, NodeArgs};
+use crate::error::{CliError, During};
+use crate::network::config::{BatchConfig, ChannelConfig};
+use crate::network::{genesis, nodes, restart_without};
+use crate::session::{OrdererRef, PeerRef, Session};
+
+/// `channel create`
+pub(super) async fn create(args: &CreateArgs) -> Result<(), CliError> {
+    check_channel_id(&args.name).map_err(|e| CliError::said(e.to_string()))?;
+    let session = Session::open(&args.network.network)?;
+    let path = session.layout.genesis_block(&args.name);
+    if path.exists() {
+        return Err(CliError::said(format!(
+            "channel {} exists already: its genesis block is {}",
+            args.name,
+            path.display()
+        )));
+    }
+    for org in args.orgs.iter().flatten() {
+        if !session.config.peer_organizations.iter().any(|o| o.name == *org) {
+            let known: Vec<_> = session
+                .config
+                .peer_organizations
+                .iter()
+                .map(|o| o.name.as_str())
+                .collect();
+            return Err(CliError::said(format!(
+                "there is no organisation {org}; this network has {}",
+                known.join(", ")
+            )));
+        }
+    }
+    let timeout = selvedge_channel::duration::parse(&args.batch_timeout)
+        .filter(|d| !d.is_zero())
+        .ok_or_else(|| {
+            CliError::said(format!(
+                "'{}' is no duration above 0, such as 200ms or 2s",
+                args.batch_timeout
+            ))
+        })?;
+    let channel = ChannelConfig {
+        name: args.name.clone(),
+        organizations: args.orgs.clone(),
+        batch: BatchConfig {
+            max_message_count: args.max_messages,
+            timeout,
+            ..BatchConfig::default()
+        },
+    };
+    genesis::create(&session.config, &session.layout, &channel)?;
+    println!(
+        "channel {}: genesis block written to {}",
+        args.name,
+        path.display()
+    );
+    if args.no_join {
+        return Ok(());
+    }
+    let block = std::fs::read(&path).map_err(|source| CliError::ReadFile { path, source })?;
+    for orderer in session.orderers() {
+        join_orderer(&session, orderer, &args.name, &block).await?;
+    }
+    for peer in session.peers() {
+        if session
+            .config
+            .members(&channel)
+            .any(|org| org.name == peer.org.name)
+        {
+            join_peer(&session, peer, &args.name, &block).await?;
+        }
+    }
+    Ok(())
+}
+
+/// `channel join`
+pub(super) async fn join(args: &NodeArgs) -> Result<(), CliError> {
+    let session = Session::open(&args.channel.network.network)?;
+    let channel = &args.channel.channel;
+    if let Ok(orderer) = session.orderer(&args.node) {
+        let reads_as = reader(&session, None)?;
+        let current = Current::fetch(&session, &reads_as, channel).await?;
+        return join_orderer(&session, orderer, channel, &encoded(&current.block)).await;
+    }
+    let peer = node_peer(&session, &args.node)?;
+    let admin = session.identity(&peer.administrator())?;
+    let block = source::block(&session, &admin, channel, Seek::one(0)).await?;
+    join_peer(&session, peer, channel, &encoded(&block)).await
+}
+
+fn node_peer<'a>(session: &'a Session, node: &str) -> Result<PeerRef<'a>, CliError> {
+    session.peer(node).map_err(|_| {
+        let known: Vec<String> = session
+            .orderers()
+            .map(|o| o.host())
+            .chain(session.peers().map(|p| p.host()))
+            .collect();
+        CliError::said(format!(
+            "there is no node {node}; this network has {}",
+            known.join(", ")
+        ))
+    })
+}
+
+fn orderer_admin(session: &Session, orderer: OrdererRef<'_>) -> Result<OrdererAdmin, CliError> {
+    let url = format!("https://{}", orderer.node.admin_listen);
+    Ok(OrdererAdmin::new(&url, session.orderer_admin_tls(orderer)?))
+}
+
+async fn join_orderer(
+    session: &Session,
+    orderer: OrdererRef<'_>,
+    channel: &str,
+    block: &[u8],
+) -> Result<(), CliError> {
+    let status = orderer_admin(session, orderer)?
+        .join(block)
+        .await
+        .during(|| format!("orderer {} does not join channel {channel}", orderer.host()))?;
+    println!(
+        "{} joined channel {channel} ({}, {}, height {})",
+        orderer.host(),
+        status.consensus_relation,
+        status.status,
+        status.height
+    );
+    Ok(())
+}
+
+async fn join_peer(
+    session: &Session,
+    peer: PeerRef<'_>,
+    channel: &str,
+    block: &[u8],
+) -> Result<(), CliError> {
+    let admin = session.identity(&peer.administrator())?;
+    let client = PeerClient::new(&peer.org.msp_id, &session.peer_endpoint(peer)?)
+        .during(|| format!("peer {}", peer.host()))?;
+    client
+        .join_channel(&admin, block.to_vec().into())
+        .await
+        .during(|| format!("peer {} does not join channel {channel}", peer.host()))?;
+    println!("{} joined channel {channel}", peer.host());
+    Ok(())
+}
+
+/// A consenter that has left still counts for the majority until the configuration says otherwise.
+async fn still_counted(session: &Session, orderer: OrdererRef<'_>, channel: &str) {
+    let Ok(reads_as) = reader(session, None) else {
+        return;
+    };
+    // A channel that can no longer be read has no other orderer here to ask.
+    let Ok(current) = Current::fetch(session, &reads_as, channel).await else {
+        return;
+    };
+    let address = orderer.address();
+    let consenters = current
+        .bundle
+        .orderer()
+        .map(|o| o.consenters.as_slice())
+        .unwrap_or_default();
+    if consenters
+        .iter()
+        .any(|c| format!("{}:{}", c.host, c.port) == address)
+    {
+        println!(
+            "it is still one of the {} consenters, so a majority is needed without it; take it out with \
+             `selvedge channel remove-consenter -C {channel} {}`",
+            consenters.len(),
+            orderer.host()
+        );
+    }
+}
+
+/// `channel leave`
+pub(super) async fn leave(args: &NodeArgs) -> Result<(), CliError> {
+    let session = Session::open(&args.channel.network.network)?;
+    let channel = &args.channel.channel;
+    check_channel_id(channel).map_err(|e| CliError::said(e.to_string()))?;
+    if let Ok(orderer) = session.orderer(&args.node) {
+        orderer_admin(&session, orderer)?
+            .remove(channel)
+            .await
+            .during(|| format!("orderer {} does not leave channel {channel}", orderer.host()))?;
+        println!(
+            "{} left channel {channel}; its blocks are deleted",
+            orderer.host()
+        );
+        still_counted(&session, orderer, channel).await;
+        return Ok(());
+    }
+    let peer = node_peer(&session, &args.node)?;
+    let node = nodes::all(&session)
+        .into_iter()
+        .find(|node| node.id == peer.host())
+        .ok_or_else(|| CliError::said(format!("there is no node {}", args.node)))?;
+    let folder = node.layout.data().join("channels").join(channel);
+    if !folder.is_dir() {
+        return Err(CliError::said(format!(
+            "{} has not joined channel {channel}",
+            peer.host()
+        )));
+    }
+    restart_without(&session, &node, &folder).await?;
+    println!("{} left channel {channel}; its ledger is deleted", peer.host());
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Agreeing on chaincodes: install, approve, readiness, commit, and all of it at once.
+
+mod collections;
+mod definition;
+mod deploy;
+mod readiness;
+mod steps;
+
+use std::sync::Arc;
+
+use selvedge_msp::MspManager;
+use selvedge_sdk::lifecycle::{self, CommittedDefinition};
+use selvedge_sdk::{ChannelInfo, Deadlines, DirectClient, DirectConfig, PeerAddress, PeerClient};
+
+use crate::channel::source::{Current, reader};
+use crate::error::{CliError, During};
+use crate::session::{PeerRef, Session};
+
+pub(crate) use definition::Wanted;
+pub(crate) use deploy::{deploy, deploy_if_missing};
+pub(crate) use steps::{approve, commit, install, list, package, readiness};
+
+/// A channel with the network's peers of its organisations.
+struct Members<'a> {
+    session: &'a Session,
+    channel: &'a str,
+    current: Current,
+    peers: Vec<PeerRef<'a>>,
+    msps: Arc<MspManager>,
+}
+
+impl<'a> Members<'a> {
+    /// Reads who is on the channel, as `identity`.
+    async fn of(session: &'a Session, channel: &'a str, identity: Option<&str>) -> Result<Self, CliError> {
+        let reads_as = reader(session, identity)?;
+        let current = Current::fetch(session, &reads_as, channel).await?;
+        let info = ChannelInfo::from_config(channel, current.bundle.config())
+            .during(|| format!("channel {channel}"))?;
+        let peers = current.peers(session);
+        Ok(Self {
+            session,
+            channel,
+            peers,
+            current,
+            msps: info.msps,
+        })
+    }
+
+    /// The first peer of an organisation.
+    fn peer_of(&self, msp_id: &str) -> Option<PeerRef<'a>> {
+        self.peers.iter().copied().find(|p| p.org.msp_id == msp_id)
+    }
+
+    /// The first peer of the organisation that an administrator belongs to.
+    fn own_peer(&self, identity: &str) -> Result<PeerRef<'a>, CliError> {
+        let domain = identity.split_once('@').map_or("", |(_, domain)| domain);
+        self.peers.iter().copied().find(|p| p.org.domain == domain).ok_or_else(|| {
+            CliError::said(format!(
+                "{identity} has no peer on channel {}: its organisation is no member (members are {}), or has no peer",
+                self.channel,
+                self.current.member_msps().join(", ")
+            ))
+        })
+    }
+
+    /// The committed definition of a chaincode, as `peer` knows it.
+    async fn committed(
+        &self,
+        peer: PeerRef<'_>,
+        name: &str,
+    ) -> Result<Option<CommittedDefinition>, CliError> {
+        let admin = self.session.identity(&peer.administrator())?;
+        lifecycle::query_committed(&peer_client(self.session, peer)?, &admin, self.channel, name)
+            .await
+            .during(|| {
+                format!(
+                    "peer {} does not tell what is deployed on {}",
+                    peer.host(),
+                    self.channel
+                )
+            })
+    }
+
+    /// A client that endorses with `peers` and orders through every orderer.
+    fn direct(&self, identity: &str, peers: &[PeerRef<'_>]) -> Result<DirectClient, CliError> {
+        let endorsers = peers
+            .iter()
+            .map(|peer| {
+                Ok(PeerAddress {
+                    msp_id: peer.org.msp_id.clone(),
+                    endpoint: self.session.peer_endpoint(*peer)?,
+                })
+            })
+            .collect::<Result<Vec<_>, CliError>>()?;
+        let orderers = self
+            .session
+            .orderers()
+            .map(|o| self.session.orderer_endpoint(o))
+            .collect::<Result<Vec<_>, _>>()?;
+        DirectClient::new(DirectConfig {
+            identity: self.session.identity(identity)?,
+            endorsers,
+            orderers,
+            events: Vec::new(),
+            msps: Arc::clone(&self.msps),
+            policy: None,
+            deadlines: Deadlines::default(),
+        })
+        .during(|| "cannot set up a client".to_owned())
+    }
+}
+
+fn peer_client(session: &Session, peer: PeerRef<'_>) -> Result<PeerClient, CliError> {
+    PeerClient::new(&peer.org.msp_id, &session.peer_endpoint(peer)?)
+        .during(|| format!("peer {}", peer.host()))
+}
