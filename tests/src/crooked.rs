@@ -27,8 +27,9 @@ pub struct Wish {
     pub name: String,
     /// Organisational units; one of them is the role (spec 02 §13.4).
     pub units: Vec<String>,
-    /// Start and end of its validity, relative to now, in days.
-    pub days: (i64, i64),
+    /// Start and end of its validity, in seconds from now. An authority counts from five minutes before it was made, and
+    /// what it issues must not begin earlier (spec 02 §13.4).
+    pub seconds: (i64, i64),
 }
 
 impl Wish {
@@ -38,7 +39,7 @@ impl Wish {
             msp_id: msp_id.to_owned(),
             name: name.to_owned(),
             units: vec!["client".to_owned()],
-            days: (-1, 30),
+            seconds: (-60, 30 * DAY),
         }
     }
 
@@ -53,8 +54,8 @@ impl Wish {
             ip_addresses: Vec::new(),
             attributes: std::collections::BTreeMap::new(),
             usage: Usage::Identity,
-            not_before: now() + self.days.0 * DAY,
-            not_after: now() + self.days.1 * DAY,
+            not_before: now() + self.seconds.0,
+            not_after: now() + self.seconds.1,
             subject_extra: SubjectExtra::default(),
         };
         let certificate = authority.issue(&request).expect("a certificate");

@@ -39,7 +39,7 @@ pub use clients::json;
 pub use edge::{Device, Edge, http};
 pub use network::{Network, ORG1_PEER, ORG2_PEER, Options};
 pub use proxy::Proxy;
-pub use wait::{case, eventually, within};
+pub use wait::{Cases, case, eventually, within};
 
 /// The channel of every test network.
 pub const CHANNEL: &str = "trade";

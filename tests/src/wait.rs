@@ -2,7 +2,10 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
+
+use futures::FutureExt;
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -42,4 +45,25 @@ pub async fn case<T>(name: &str, work: impl Future<Output = T>) -> T {
     let value = within(name, Duration::from_secs(90), work).await;
     println!("  ok  {name} ({} ms)", start.elapsed().as_millis());
     value
+}
+
+/// Cases that do not depend on each other: all are run, and the failed ones are named at the end.
+#[derive(Debug, Default)]
+pub struct Cases {
+    failed: Vec<String>,
+}
+
+impl Cases {
+    /// Runs a case; its failure does not keep the next ones from being run.
+    pub async fn run(&mut self, name: &str, work: impl Future<Output = ()>) {
+        if AssertUnwindSafe(case(name, work)).catch_unwind().await.is_err() {
+            println!("  FAILED  {name}");
+            self.failed.push(name.to_owned());
+        }
+    }
+
+    /// Panics if a case has failed.
+    pub fn finish(self) {
+        assert!(self.failed.is_empty(), "failed cases: {}", self.failed.join("; "));
+    }
 }

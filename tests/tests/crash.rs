@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use selvedge_proto::protos::TxValidationCode;
-use selvedge_sdk::Invocation;
+use selvedge_sdk::{Deadlines, Invocation};
 use selvedge_system_tests::checker::{self, Chain};
 use selvedge_system_tests::load::{Load, Outcome};
 use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, ORG2_PEER, Options, case, eventually};
@@ -79,7 +79,7 @@ async fn kill_orderers(network: &Network) -> Outcome {
 async fn kill_peers(network: &Network) -> Outcome {
     // The load goes through the first peer; the second, which is killed, has to catch up.
     let load = Load::start(network, &USERS[..1], 4);
-    for round in 0..4 {
+    for round in 0..10 {
         load.progress(usize::from(rand::random::<u8>() % 40) + 5).await;
         network.kill(ORG2_PEER);
         load.progress(30).await;
@@ -122,7 +122,11 @@ async fn no_majority(network: &Network) {
     let gateway = network.gateway(USERS[0]);
     let put = Invocation::new(CHANNEL, "probe", "put").arg("minority").arg("1");
     let transaction = gateway.endorse(&gateway.propose(&put).unwrap()).await.unwrap();
-    let refused = gateway.submit(&transaction).await.unwrap_err().to_string();
+    let impatient = gateway.clone().with_deadlines(Deadlines {
+        submit: Some(Duration::from_secs(3)),
+        ..Deadlines::default()
+    });
+    let refused = impatient.submit(&transaction).await.unwrap_err().to_string();
     assert!(
         refused.contains("Unavailable") || refused.contains("DeadlineExceeded"),
         "an orderer alone cannot promise anything: {refused}"

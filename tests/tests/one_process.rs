@@ -340,7 +340,7 @@ async fn refused(network: &Network, source: &Source, user: &ClientIdentity) {
     let stranger = Wish::client("Org1MSP", "stranger").issue(&rogue_authority());
     let nobody = Wish::client("NobodyMSP", "nobody").issue(&rogue_authority());
     let expired = Wish {
-        days: (-20, -1),
+        seconds: (-120, -30),
         ..Wish::client("Org1MSP", "late")
     };
     let expired = expired.issue(&network.authority("org1.example.com"));

@@ -1,23 +1,28 @@
 //! Contracts that misbehave, contracts that are none, and callers that the contracts refuse.
 
 use selvedge_sdk::{Gateway, Invocation};
-use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, ORG2_PEER, case, json, probe};
+use selvedge_system_tests::{CHANNEL, Cases, Network, ORG1_PEER, ORG2_PEER, json, probe};
 use serde_json::{Value, json as value};
 use tonic::Code;
 
-use super::{BUYER, SUPPLIER, assert_rpc, refused_by_contract};
+use super::{BUYER, SUPPLIER, assert_rpc, refused_by_contract, then_alive};
 
-pub(crate) async fn all(network: &Network) {
-    case(
-        "contracts that loop, trap or take too much",
-        misbehaviour(network),
-    )
-    .await;
-    network.still_works().await;
-    case("modules that are no contracts", no_contracts(network)).await;
-    network.still_works().await;
-    case("a contract says no", refusals(network)).await;
-    network.still_works().await;
+pub(crate) async fn all(network: &Network, cases: &mut Cases) {
+    cases
+        .run(
+            "contracts that loop, trap or take too much",
+            then_alive(network, misbehaviour(network)),
+        )
+        .await;
+    cases
+        .run(
+            "modules that are no contracts",
+            then_alive(network, no_contracts(network)),
+        )
+        .await;
+    cases
+        .run("a contract says no", then_alive(network, refusals(network)))
+        .await;
 }
 
 /// A contract that could not be run to its end: ABORTED (spec 04 §2.1), with the reason in the details.
@@ -26,9 +31,8 @@ async fn misbehaviour(network: &Network) {
         ("loop", "out of fuel"),
         ("trap", "unreachable"),
         ("deep", "stack"),
-        ("widen", "unreachable"),
+        ("widen", "bytes of memory"),
         ("out", "pointer"),
-        ("silent", "no response"),
     ] {
         let call = Invocation::new(CHANNEL, "probe", function);
         let gateway = network.gateway(BUYER);
@@ -57,6 +61,8 @@ async fn misbehaviour(network: &Network) {
     let looping = tokio::spawn(async move { gateway.endorse(&gateway.propose(&looping)?).await.map(drop) });
     network.still_works().await;
     assert!(looping.await.unwrap().is_err());
+    let silent = Invocation::new(CHANNEL, "probe", "silent");
+    refused_by_contract(&network.gateway(BUYER), &silent, 500, "contract gave no response").await;
     refused_by_contract(
         &network.gateway(SUPPLIER),
         &Invocation::new(CHANNEL, "probe", "fail"),
@@ -110,7 +116,7 @@ async fn refusals(network: &Network) {
     for (call, status, words) in [
         (rfq("offer", "{"), 400, ""),
         (rfq("offer", "[]"), 400, ""),
-        (rfq("offer", r#"{"item":"x"}"#), 400, "price"),
+        (rfq("offer", r#"{"item":"x"}"#), 400, "offer.target is missing"),
         (rfq("offer", offer("bad-1", "a lot")), 400, "price"),
         (rfq("get", "rfq-404"), 404, "rfq-404"),
         (rfq("accept", "rfq-404"), 404, "rfq-404"),

@@ -4,30 +4,33 @@ use selvedge_proto::common::Status::{BadRequest, Forbidden};
 use selvedge_proto::{common, transaction_payload};
 use selvedge_sdk::{ClientIdentity, Invocation};
 use selvedge_system_tests::crooked::{Wish, revocation_list, rogue_authority};
-use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, case, config_update};
+use selvedge_system_tests::{CHANNEL, Cases, Network, ORG1_PEER, config_update};
 use tonic::Code;
 
-use super::{BUYER, assert_rpc, put, refused_by_orderer};
+use super::{BUYER, assert_rpc, put, refused_by_orderer, then_alive};
 
-pub(crate) async fn all(network: &Network) {
-    case(
-        "organisations and authorities that nobody knows",
-        unknown(network),
-    )
-    .await;
-    network.still_works().await;
-    case("roles that may not act", roles(network)).await;
-    network.still_works().await;
-    case("an expired certificate", expired(network)).await;
-    network.still_works().await;
-    case(
-        "updates of the configuration by the wrong hands",
-        updates(network),
-    )
-    .await;
-    network.still_works().await;
-    case("a revoked certificate", revoked(network)).await;
-    network.still_works().await;
+pub(crate) async fn all(network: &Network, cases: &mut Cases) {
+    cases
+        .run(
+            "organisations and authorities that nobody knows",
+            then_alive(network, unknown(network)),
+        )
+        .await;
+    cases
+        .run("roles that may not act", then_alive(network, roles(network)))
+        .await;
+    cases
+        .run("an expired certificate", then_alive(network, expired(network)))
+        .await;
+    cases
+        .run(
+            "updates of the configuration by the wrong hands",
+            then_alive(network, updates(network)),
+        )
+        .await;
+    cases
+        .run("a revoked certificate", then_alive(network, revoked(network)))
+        .await;
 }
 
 /// An envelope of somebody else's making: nobody endorsed it, but the orderer does not look inside.
@@ -159,7 +162,7 @@ async fn roles(network: &Network) {
 
 async fn expired(network: &Network) {
     let wish = Wish {
-        days: (-20, -1),
+        seconds: (-120, -30),
         ..Wish::client("Org1MSP", "late")
     };
     let late = wish.issue(&network.authority("org1.example.com"));

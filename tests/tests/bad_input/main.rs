@@ -16,7 +16,7 @@ use selvedge_proto::gateway::gateway_client::GatewayClient;
 use selvedge_proto::orderer::atomic_broadcast_client::AtomicBroadcastClient;
 use selvedge_proto::{common, orderer};
 use selvedge_sdk::{Error, Gateway, Invocation};
-use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, Options, checker, within};
+use selvedge_system_tests::{CHANNEL, Cases, Network, ORG1_PEER, Options, case, checker, within};
 use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -36,13 +36,24 @@ async fn bad_input_gets_a_precise_answer() {
     let network = Network::up(options).await;
     network.still_works().await;
 
-    requests::all(&network).await;
-    transactions::all(&network).await;
-    contracts::all(&network).await;
-    identities::all(&network).await;
+    let mut cases = Cases::default();
+    requests::all(&network, &mut cases).await;
+    transactions::all(&network, &mut cases).await;
+    contracts::all(&network, &mut cases).await;
+    identities::all(&network, &mut cases).await;
 
-    checker::check(&network).await;
+    case("the chain is sound", async {
+        drop(checker::check(&network).await)
+    })
+    .await;
+    cases.finish();
     network.down().await;
+}
+
+/// A case, after which the network works as before.
+pub(crate) async fn then_alive(network: &Network, case: impl Future<Output = ()>) {
+    case.await;
+    network.still_works().await;
 }
 
 /// A plain connection to a node.

@@ -5,34 +5,64 @@ use prost::Message;
 use selvedge_proto::{common, gateway, orderer, protos};
 use selvedge_sdk::{EventsFrom, Invocation};
 use selvedge_system_tests::raw;
-use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, case, eventually};
+use selvedge_system_tests::{CHANNEL, Cases, Network, ORG1_PEER, eventually};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 use super::{
     ABSOLUTE_MAX_BYTES, BUYER, assert_rpc, assert_status, channel, gateway_client, put, refused_by_orderer,
+    then_alive,
 };
 
 const GARBAGE: Bytes = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
 
-pub(crate) async fn all(network: &Network) {
-    case("bytes that are no TLS", no_tls(network)).await;
-    network.still_works().await;
-    case("messages that do not decode", undecodable(network)).await;
-    network.still_works().await;
-    case("incomplete requests to the gateway", incomplete(network)).await;
-    network.still_works().await;
-    case("a channel that is not there", wrong_channel(network)).await;
-    network.still_works().await;
-    case("a chaincode that is not there", wrong_chaincode(network)).await;
-    network.still_works().await;
-    case("an organisation that is not there", wrong_organisation(network)).await;
-    network.still_works().await;
-    case("messages that are too large", oversize(network)).await;
-    network.still_works().await;
-    case("envelopes that no orderer takes", envelopes(network)).await;
-    network.still_works().await;
+pub(crate) async fn all(network: &Network, cases: &mut Cases) {
+    cases
+        .run("bytes that are no TLS", then_alive(network, no_tls(network)))
+        .await;
+    cases
+        .run(
+            "messages that do not decode",
+            then_alive(network, undecodable(network)),
+        )
+        .await;
+    cases
+        .run(
+            "incomplete requests to the gateway",
+            then_alive(network, incomplete(network)),
+        )
+        .await;
+    cases
+        .run(
+            "a channel that is not there",
+            then_alive(network, wrong_channel(network)),
+        )
+        .await;
+    cases
+        .run(
+            "a chaincode that is not there",
+            then_alive(network, wrong_chaincode(network)),
+        )
+        .await;
+    cases
+        .run(
+            "an organisation that is not there",
+            then_alive(network, wrong_organisation(network)),
+        )
+        .await;
+    cases
+        .run(
+            "messages that are too large",
+            then_alive(network, oversize(network)),
+        )
+        .await;
+    cases
+        .run(
+            "envelopes that no orderer takes",
+            then_alive(network, envelopes(network)),
+        )
+        .await;
 }
 
 async fn no_tls(network: &Network) {
@@ -81,13 +111,12 @@ async fn undecodable(network: &Network) {
     .await
     .unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented, "{status:?}");
-    let orderer = network.orderers().remove(0);
+    let ordering = network.orderers().remove(0);
     for (host, method) in [
         (ORG1_PEER, "/protos.Deliver/Deliver"),
         (ORG1_PEER, "/protos.Deliver/DeliverFiltered"),
         (ORG1_PEER, "/protos.Deliver/DeliverWithPrivateData"),
-        (orderer.as_str(), "/orderer.AtomicBroadcast/Deliver"),
-        (orderer.as_str(), "/orderer.AtomicBroadcast/Broadcast"),
+        (ordering.as_str(), "/orderer.AtomicBroadcast/Deliver"),
     ] {
         let opened = raw::streaming(channel(network, host), method, tokio_stream::iter([GARBAGE])).await;
         let status = match opened {
@@ -96,6 +125,11 @@ async fn undecodable(network: &Network) {
         };
         assert_eq!(status.unwrap_err().code(), Code::Internal, "{method}");
     }
+    let method = "/orderer.AtomicBroadcast/Broadcast";
+    let opened = raw::streaming(channel(network, &ordering), method, tokio_stream::iter([GARBAGE])).await;
+    let answer = opened.unwrap().message().await.unwrap().expect("an answer");
+    let answer = orderer::BroadcastResponse::decode(answer).unwrap();
+    assert_eq!(answer.status, common::Status::BadRequest as i32, "{answer:?}");
 }
 
 async fn incomplete(network: &Network) {

@@ -6,21 +6,34 @@ use selvedge_proto::protos::TxValidationCode;
 use selvedge_proto::{common, protos};
 use selvedge_sdk::{Error, Invocation, Nonce, Proposal, Transaction};
 use selvedge_system_tests::crooked::with_high_s;
-use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, case};
+use selvedge_system_tests::{CHANNEL, Cases, Network, ORG1_PEER};
 use std::time::{Duration, SystemTime};
 use tonic::Code;
 
-use super::{BUYER, SUPPLIER, assert_rpc, put};
+use super::{BUYER, SUPPLIER, assert_rpc, put, then_alive};
 
-pub(crate) async fn all(network: &Network) {
-    case("proposals with wrong signatures or ids", proposals(network)).await;
-    network.still_works().await;
-    case("the same transaction again", again(network)).await;
-    network.still_works().await;
-    case("transactions altered after endorsement", altered(network)).await;
-    network.still_works().await;
-    case("two transactions on the same key", race(network)).await;
-    network.still_works().await;
+pub(crate) async fn all(network: &Network, cases: &mut Cases) {
+    cases
+        .run(
+            "proposals with wrong signatures or ids",
+            then_alive(network, proposals(network)),
+        )
+        .await;
+    cases
+        .run("the same transaction again", then_alive(network, again(network)))
+        .await;
+    cases
+        .run(
+            "transactions altered after endorsement",
+            then_alive(network, altered(network)),
+        )
+        .await;
+    cases
+        .run(
+            "two transactions on the same key",
+            then_alive(network, race(network)),
+        )
+        .await;
 }
 
 /// A failure of the endorser's checks: FAILED_PRECONDITION from the gateway's own peer for Evaluate, a detail for Endorse.
