@@ -21,6 +21,7 @@ pub mod acl;
 mod application;
 mod build;
 mod bundle;
+mod caller;
 mod capabilities;
 pub mod consensus;
 pub mod duration;
@@ -37,6 +38,7 @@ mod wire;
 
 pub use application::{ApplicationConfig, ApplicationOrg};
 pub use bundle::{Bundle, NodeRole, OrdererEndpoint};
+pub use caller::{NotAuthenticated, authenticate, authenticate_in_any};
 pub use capabilities::{Capabilities, CapabilityGroup, Level};
 pub use error::{ConfigError, ConsensusError, NameError, UpdateError};
 pub use orderer::{BFT, BatchSize, ETCDRAFT, OrdererConfig};

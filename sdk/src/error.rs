@@ -26,6 +26,8 @@ pub enum Call {
     ProcessProposal,
     /// One of the `Deliver` services of a peer or an orderer.
     Deliver,
+    /// `Discovery.Discover`.
+    Discover,
 }
 
 impl fmt::Display for Call {
@@ -304,6 +306,16 @@ pub enum Error {
     /// A request is not complete, e.g. not signed.
     #[error("{0}")]
     Request(String),
+    /// The discovery service of a peer refused a query.
+    #[error("discovery at {peer} refused: {why}{hint}")]
+    Discovery {
+        /// The peer.
+        peer: String,
+        /// What it said.
+        why: String,
+        /// What it usually means.
+        hint: &'static str,
+    },
     /// The CA refused.
     #[error("certificate authority at {url} refused: {} (code {}, HTTP {})", .error.message, .error.code, .error.status)]
     Ca {
