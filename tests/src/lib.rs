@@ -26,6 +26,7 @@ mod clients;
 pub mod config_update;
 pub mod crooked;
 mod edge;
+mod growth;
 pub mod load;
 mod network;
 mod ports;

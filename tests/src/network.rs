@@ -127,8 +127,7 @@ impl Network {
             folder: Some(folder),
             one_process: options.one_process,
         };
-        let text = serde_yaml_ng::to_string(&network.config).expect("YAML");
-        std::fs::write(network.file(), text).expect("the network file is written");
+        network.write_file();
         let start = Instant::now();
         network.bring_up().await;
         println!(
@@ -141,6 +140,12 @@ impl Network {
 
     fn file(&self) -> PathBuf {
         self.dir.with_file_name("network.yaml")
+    }
+
+    /// Writes the network file as it is now.
+    pub(crate) fn write_file(&self) {
+        let text = serde_yaml_ng::to_string(&self.config).expect("YAML");
+        std::fs::write(self.file(), text).expect("the network file is written");
     }
 
     /// Runs `network up` (again): starts what does not run.

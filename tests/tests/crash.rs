@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use selvedge_proto::protos::TxValidationCode;
-use selvedge_sdk::{Deadlines, Invocation};
+use selvedge_sdk::{Deadlines, Invocation, lifecycle};
 use selvedge_system_tests::checker::{self, Chain};
 use selvedge_system_tests::load::{Load, Outcome};
 use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, ORG2_PEER, Options, case, eventually};
@@ -34,6 +34,7 @@ async fn nothing_acknowledged_is_lost() {
     )
     .await;
     case("an orderer that lost its disk", wiped_orderer(&network)).await;
+    case("a peer that lost its disk", wiped_peer(&network)).await;
     case("every process at once", power_cut(&network)).await;
 
     network.still_works().await;
@@ -77,42 +78,41 @@ async fn kill_orderers(network: &Network) -> Outcome {
 }
 
 async fn kill_peers(network: &Network) -> Outcome {
-    // The load goes through the first peer; the second, which is killed, has to catch up.
-    let load = Load::start(network, &USERS[..1], 4);
-    for round in 0..10 {
+    let load = Load::start(network, &USERS, 3);
+    for round in 0..12 {
+        // Either peer may be the one; the other goes on meanwhile.
+        let host = if round % 3 == 2 { ORG1_PEER } else { ORG2_PEER };
         load.progress(usize::from(rand::random::<u8>() % 40) + 5).await;
-        network.kill(ORG2_PEER);
+        network.kill(host);
         load.progress(30).await;
-        network.start(ORG2_PEER);
-        // Some kills come while it catches up.
-        if round % 2 == 0 {
-            load.progress(1).await;
-        } else {
-            network.settled_peer(ORG2_PEER).await;
+        network.start(host);
+        // Some kills come while it still catches up.
+        if round % 2 == 1 {
+            caught_up(network, host).await;
         }
     }
     let outcome = load.stop().await;
+    println!(
+        "{} acknowledged, {} attempts failed on the way",
+        outcome.acknowledged.len(),
+        outcome.failures.len()
+    );
     network.settled().await;
     outcome
 }
 
-trait SettledPeer {
-    async fn settled_peer(&self, host: &str);
-}
-
-impl SettledPeer for Network {
-    async fn settled_peer(&self, host: &str) {
-        let goal = self.peer_height(ORG1_PEER).await.unwrap();
-        eventually("the peer has caught up", Duration::from_secs(30), || async {
-            let height = self.peer_height(host).await?;
-            if height >= goal {
-                Ok(())
-            } else {
-                Err(format!("height {height} of {goal}"))
-            }
-        })
-        .await;
-    }
+/// Waits until a peer has what the orderers had when this was called.
+async fn caught_up(network: &Network, host: &str) {
+    let goal = network.orderer_height(&network.orderers()[0]).await.unwrap();
+    eventually("the peer has caught up", Duration::from_secs(30), || async {
+        let height = network.peer_height(host).await?;
+        if height >= goal {
+            Ok(())
+        } else {
+            Err(format!("height {height} of {goal}"))
+        }
+    })
+    .await;
 }
 
 async fn no_majority(network: &Network) {
@@ -166,6 +166,35 @@ async fn wiped_orderer(network: &Network) {
     );
     admin.join(&genesis).await.unwrap();
     network.settled().await;
+    network.still_works().await;
+}
+
+async fn wiped_peer(network: &Network) {
+    network.kill(ORG2_PEER);
+    std::fs::remove_dir_all(network.dir().join("nodes").join(ORG2_PEER).join("data")).unwrap();
+    // Starts it and lets it join the channel again; it replays the whole chain.
+    network.bring_up().await;
+    network.settled().await;
+    checker::check(network).await;
+    // It validates without the contract, and endorses once it has it again: the same module makes the same package.
+    let package = network.scratch().join("probe.tar.gz");
+    let (module, file) = (network.scratch().join("probe.wasm"), package.to_string_lossy());
+    let arguments = [
+        "chaincode",
+        "package",
+        "--wasm",
+        &module.to_string_lossy(),
+        "--label",
+        "probe_1.0",
+        &file,
+    ];
+    let id = network.cli(&arguments).await.unwrap_or_else(|e| panic!("{e}"));
+    let admin = network.identity("Admin@org2.example.com");
+    let bytes = std::fs::read(&package).unwrap();
+    let installed = lifecycle::install(&network.peer(ORG2_PEER), &admin, bytes.into())
+        .await
+        .unwrap();
+    assert_eq!(installed.id, id.trim());
     network.still_works().await;
 }
 
