@@ -8,6 +8,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -56,6 +57,15 @@ impl TxLocation {
     }
 }
 
+/// How long the steps of a commit took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CommitTimes {
+    /// Making the block and its private data durable.
+    pub block_storage: Duration,
+    /// Writing what follows from the block: state, history and indexes.
+    pub state: Duration,
+}
+
 /// The ledger of one channel. One thread commits ([`Ledger::commit`]); any number read.
 #[derive(Debug)]
 pub struct Ledger {
@@ -68,6 +78,8 @@ pub struct Ledger {
     /// The commit hash of the last block; held while a block is committed.
     tip: Mutex<Bytes>,
     height: watch::Sender<u64>,
+    /// Those of the last commit.
+    times: Mutex<CommitTimes>,
 }
 
 impl Ledger {
@@ -152,6 +164,7 @@ impl Ledger {
             block_to_live: BlockToLive::default(),
             tip: Mutex::new(Bytes::new()),
             height: watch::Sender::new(0),
+            times: Mutex::default(),
         };
         ledger.check_format()?;
         Ok(ledger)
@@ -175,6 +188,11 @@ impl Ledger {
     /// The height, changing after each block is on disk and its writes can be read.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.height.subscribe()
+    }
+
+    /// How long the last commit took since the ledger was opened.
+    pub fn last_commit_times(&self) -> CommitTimes {
+        *self.times.lock()
     }
 
     /// The block files.

@@ -37,7 +37,7 @@ pub use contents::indexed_tx_id;
 pub use db::DatabaseOptions;
 pub use error::LedgerError;
 pub use history::HistoryEntry;
-pub use ledger::{Ledger, TxLocation};
+pub use ledger::{CommitTimes, Ledger, TxLocation};
 pub use snapshot::{CommittedState, StateSnapshot};
 pub use state::{KeyRef, RangeIter, StateReader, VersionedValue};
 pub use updates::{HistoryWrite, NamespaceUpdates, Purge, Update, UpdateBatch};

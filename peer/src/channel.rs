@@ -1,7 +1,8 @@
 //! One channel of a peer: its ledger, its configuration, and the way of a block into it.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use tokio::sync::broadcast;
 use crate::committed::{CommittedBlock, CommittedTx};
 use crate::definition::{ChaincodeDefinition, DefinitionError, read_definition};
 use crate::endorsements::OwnEndorsements;
+use crate::metrics::LedgerMetrics;
 use crate::private_writes;
 use crate::refusals::{Refusal, RefusalLog};
 use crate::transient::{TransientError, TransientStore};
@@ -67,6 +69,9 @@ pub struct PeerChannel {
     own: OwnEndorsements,
     refusals: RefusalLog,
     transient: TransientStore,
+    /// Why blocks cannot be committed at the moment.
+    trouble: Mutex<Option<String>>,
+    metrics: OnceLock<Arc<LedgerMetrics>>,
 }
 
 impl PeerChannel {
@@ -115,7 +120,24 @@ impl PeerChannel {
             own: OwnEndorsements::default(),
             refusals: RefusalLog::default(),
             transient,
+            trouble: Mutex::default(),
+            metrics: OnceLock::new(),
         }))
+    }
+
+    /// Measures commits from now on; only the first call counts.
+    pub(crate) fn measure(&self, metrics: Arc<LedgerMetrics>) {
+        self.metrics.get_or_init(|| metrics);
+    }
+
+    /// Notes that blocks cannot be committed; the next commit ends it.
+    pub(crate) fn note_trouble(&self, why: String) {
+        *self.trouble.lock() = Some(why);
+    }
+
+    /// Why blocks cannot be committed at the moment, if they cannot.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
     }
 
     /// The channel's id.
@@ -199,6 +221,7 @@ impl PeerChannel {
     /// It is not the next block, it cannot be judged, or the disk fails; nothing is committed then.
     pub fn commit(&self, mut prepared: PreparedBlock) -> Result<Arc<CommittedBlock>, ProcessError> {
         let guard = self.committing.lock();
+        let started = Instant::now();
         let expected = self.ledger.height();
         if prepared.number != expected {
             return Err(ProcessError::NotNext {
@@ -243,6 +266,14 @@ impl PeerChannel {
         }
         for tx in &committed.txs {
             self.transient.remove(&tx.tx_id);
+        }
+        *self.trouble.lock() = None;
+        if let Some(metrics) = self.metrics.get() {
+            metrics.block(&self.id, started.elapsed(), self.ledger.last_commit_times());
+            for (tx, prepared) in committed.txs.iter().zip(&prepared.txs) {
+                let chaincode = prepared.content().map(|content| content.chaincode.as_str());
+                metrics.transaction(&self.id, tx.header_type, chaincode, tx.code);
+            }
         }
         // Nobody listening is no error.
         let _ = self.commits.send(Arc::clone(&committed));

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use selvedge_comm::{ClientAuth, CommError, ServerTls, TlsIdentity};
+use selvedge_operations::OperationsConfig;
 use serde::Deserialize;
 
 use crate::chaincode::RuntimeConfig;
@@ -110,14 +111,6 @@ pub enum ClientAuthConfig {
     Request,
     /// One that chains to `client_roots` is demanded.
     Require,
-}
-
-/// Health and metrics.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OperationsConfig {
-    /// Address to listen on.
-    pub listen: String,
 }
 
 /// Another peer that the gateway may ask.
@@ -279,6 +272,9 @@ impl PeerConfig {
             for path in tls.roots.iter_mut().chain(&mut tls.client_roots) {
                 *path = base.join(&*path);
             }
+        }
+        if let Some(operations) = &mut config.operations {
+            operations.resolve(base);
         }
         config.check()?;
         Ok(config)

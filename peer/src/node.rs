@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::channel::{ChannelError, PeerChannel};
 use crate::context::{JoinError, PeerContext};
+use crate::metrics::LedgerMetrics;
 use crate::puller::{self, PullerHandle, PullerOptions};
 
 const CHANNELS_DIR: &str = "channels";
@@ -56,6 +57,7 @@ pub(crate) struct PeerNode {
     joined: RwLock<BTreeMap<String, Joined>>,
     /// One channel is joined at a time.
     joining: Mutex<()>,
+    metrics: Arc<LedgerMetrics>,
 }
 
 impl PeerNode {
@@ -74,7 +76,13 @@ impl PeerNode {
             runtime: Handle::current(),
             joined: RwLock::default(),
             joining: Mutex::new(()),
+            metrics: Arc::default(),
         }
+    }
+
+    /// What is measured of the channels.
+    pub(crate) fn metrics(&self) -> &LedgerMetrics {
+        &self.metrics
     }
 
     /// Opens the channels that were joined before. Blocks the thread.
@@ -108,6 +116,7 @@ impl PeerNode {
     }
 
     fn add(&self, channel: Arc<PeerChannel>) {
+        channel.measure(Arc::clone(&self.metrics));
         let puller = {
             let _runtime = self.runtime.enter();
             puller::start(Arc::clone(&channel), self.pulling.clone())
@@ -167,6 +176,24 @@ impl PeerNode {
         joined
             .iter()
             .map(|(id, j)| (id.clone(), j.channel.height()))
+            .collect()
+    }
+
+    /// The orderer that the blocks of each channel come from at the moment.
+    pub(crate) fn sources(&self) -> Vec<(String, Option<String>)> {
+        let joined = self.joined.read();
+        joined
+            .iter()
+            .map(|(id, j)| (id.clone(), j.puller.as_ref().and_then(PullerHandle::orderer)))
+            .collect()
+    }
+
+    /// The channels that cannot commit at the moment, and why.
+    pub(crate) fn troubles(&self) -> Vec<(String, String)> {
+        let joined = self.joined.read();
+        joined
+            .iter()
+            .filter_map(|(id, j)| Some((id.clone(), j.channel.trouble()?)))
             .collect()
     }
 }

@@ -1,70 +1,96 @@
-//! Health, version and metrics over HTTP, under Fabric's paths and names.
+//! What a peer tells of itself on its operations endpoint.
 
-use std::fmt::Write;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Router;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
-use axum::routing::get;
+use selvedge_operations::{FailedCheck, GrpcMetrics, MethodKind, Operations};
 
 use crate::chaincode::ChaincodeRuntime;
-use crate::metrics::ExecutionMetrics;
+use crate::context::PeerContext;
 use crate::node::PeerNode;
 
-/// The operations endpoint of a peer.
-pub(crate) fn router(node: Arc<PeerNode>, runtime: Arc<ChaincodeRuntime>) -> Router {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/version", get(version))
-        .route("/metrics", get(move || async move { metrics(&node, &runtime) }))
-}
+/// The methods of a peer that calls are counted of.
+const METHODS: [(&str, MethodKind); 10] = [
+    ("/protos.Endorser/ProcessProposal", MethodKind::Unary),
+    ("/gateway.Gateway/Evaluate", MethodKind::Unary),
+    ("/gateway.Gateway/Endorse", MethodKind::Unary),
+    ("/gateway.Gateway/Submit", MethodKind::Unary),
+    ("/gateway.Gateway/CommitStatus", MethodKind::Unary),
+    ("/gateway.Gateway/ChaincodeEvents", MethodKind::Stream),
+    ("/discovery.Discovery/Discover", MethodKind::Unary),
+    ("/protos.Deliver/Deliver", MethodKind::Stream),
+    ("/protos.Deliver/DeliverFiltered", MethodKind::Stream),
+    ("/protos.Deliver/DeliverWithPrivateData", MethodKind::Stream),
+];
 
-async fn healthz() -> impl IntoResponse {
-    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let body = serde_json::json!({ "status": "OK", "time": time });
-    ([(CONTENT_TYPE, "application/json")], body.to_string())
-}
+const SECONDS_PER_DAY: f64 = 86_400.0;
 
-async fn version() -> impl IntoResponse {
-    let body = serde_json::json!({ "Version": env!("CARGO_PKG_VERSION") });
-    ([(CONTENT_TYPE, "application/json")], body.to_string())
-}
+/// The health and metrics of a peer.
+pub(crate) fn of(node: &Arc<PeerNode>, runtime: &ChaincodeRuntime) -> Operations {
+    let operations = Operations::default();
+    let metrics = &operations.metrics;
+    runtime.metrics().register(metrics);
+    node.metrics().register(metrics);
 
-fn metrics(node: &PeerNode, runtime: &ChaincodeRuntime) -> impl IntoResponse + use<> {
-    let text = render(&node.heights(), runtime.metrics());
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
-}
-
-fn render(heights: &[(String, u64)], executions: &ExecutionMetrics) -> String {
-    let mut text = String::from(
-        "# HELP ledger_blockchain_height Height of the chain in blocks.\n# TYPE ledger_blockchain_height gauge\n",
+    let peer = Arc::downgrade(node);
+    metrics.gauge(
+        "ledger_blockchain_height",
+        "Height of the chain in blocks.",
+        &["channel"],
+        move || {
+            let heights = peer.upgrade().map(|node| node.heights()).unwrap_or_default();
+            heights
+                .into_iter()
+                .map(|(id, height)| (vec![id], number(height)))
+                .collect()
+        },
     );
-    for (channel, height) in heights {
-        // Writing to a String does not fail; channel ids need no escaping (spec 02 §10).
-        let _ = writeln!(text, "ledger_blockchain_height{{channel=\"{channel}\"}} {height}");
-    }
-    executions.proposals.render(&mut text);
-    executions.executions.render(&mut text);
-    text
+    let peer = Arc::downgrade(node);
+    metrics.gauge(
+        "selvedge_block_source_connected",
+        "1 while blocks of the channel come from an orderer, 0 while the peer looks for one.",
+        &["channel"],
+        move || {
+            let sources = peer.upgrade().map(|node| node.sources()).unwrap_or_default();
+            let sources = sources.into_iter();
+            sources
+                .map(|(id, orderer)| (vec![id], if orderer.is_some() { 1.0 } else { 0.0 }))
+                .collect()
+        },
+    );
+    let not_after = node.identity().certificate().not_after();
+    metrics.gauge(
+        "selvedge_identity_days_left",
+        "Days until the certificate of the node's identity expires.",
+        &[],
+        move || vec![(Vec::new(), days_until(not_after))],
+    );
+
+    let peer = Arc::downgrade(node);
+    operations.health.add(move || {
+        let channels = peer.upgrade().map(|node| node.troubles()).unwrap_or_default();
+        let failed = channels.into_iter().map(|(id, reason)| FailedCheck {
+            component: format!("channel {id}"),
+            reason,
+        });
+        failed.collect()
+    });
+    operations
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Counters of the peer's gRPC methods.
+pub(crate) fn grpc(operations: &Operations) -> GrpcMetrics {
+    GrpcMetrics::new(&operations.metrics, &METHODS)
+}
 
-    #[test]
-    fn metrics_in_the_exposition_format() {
-        let executions = ExecutionMetrics::default();
-        executions
-            .executions
-            .observe(&["rfq"], std::time::Duration::from_millis(500));
-        let text = render(&[("trade".into(), 7)], &executions);
-        assert!(text.contains("ledger_blockchain_height{channel=\"trade\"} 7\n"));
-        assert!(text.contains("chaincode_execute_duration_sum{chaincode=\"rfq\"} 0.5\n"));
-        assert!(text.contains("chaincode_execute_duration_count{chaincode=\"rfq\"} 1\n"));
-        assert!(text.contains("# TYPE endorser_proposal_duration summary\n"));
-        assert!(text.contains("# TYPE ledger_blockchain_height gauge\n"));
-    }
+#[expect(clippy::cast_precision_loss, reason = "heights stay far below 2^53")]
+fn number(height: u64) -> f64 {
+    height as f64
+}
+
+fn days_until(unix_seconds: i64) -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    #[expect(clippy::cast_precision_loss, reason = "dates stay far below 2^53 seconds")]
+    let end = unix_seconds as f64;
+    (end - now.as_secs_f64()) / SECONDS_PER_DAY
 }

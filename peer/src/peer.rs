@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use selvedge_comm::{CommError, TlsIdentity, bind, serve_grpc, serve_http};
+use selvedge_comm::{CommError, TlsIdentity, bind, serve_grpc};
 use selvedge_msp::dir::{DirError, read_msp_config};
 use selvedge_msp::{Msp, MspError, MspManager, MspVersion, SigningIdentity, SigningIdentityError};
+use selvedge_operations::{Operations, OperationsError, OperationsListener};
 use selvedge_proto::common;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,9 @@ pub enum PeerError {
     /// A listener failed.
     #[error(transparent)]
     Comm(#[from] CommError),
+    /// The operations endpoint cannot be opened.
+    #[error(transparent)]
+    Operations(#[from] OperationsError),
     /// The installed packages cannot be read.
     #[error("chaincode packages: {0}")]
     Packages(#[from] PackageError),
@@ -129,7 +133,7 @@ impl Peer {
         let listener = bind(&config.listen).await?;
         let address = local_address(&listener, &config.listen)?;
         let operations = match &config.operations {
-            Some(operations) => Some(bind(&operations.listen).await?),
+            Some(operations) => Some(OperationsListener::open(operations).await?),
             None => None,
         };
 
@@ -159,7 +163,9 @@ impl Peer {
         };
 
         let shutdown = CancellationToken::new();
-        let routes = routes(&config, &node, &runtime, tls, &shutdown);
+        let watched = operations::of(&node, &runtime);
+        let routes = routes(&config, &node, &runtime, tls, &shutdown, &watched);
+        let routes = operations::grpc(&watched).watch(routes);
         let mut servers = vec![tokio::spawn(serve_grpc(
             listener,
             server_tls,
@@ -168,14 +174,10 @@ impl Peer {
         ))];
         let mut operations_address = None;
         if let Some(listener) = operations {
-            operations_address = listener.local_addr().ok();
-            let router = operations::router(Arc::clone(&node), Arc::clone(&runtime));
-            servers.push(tokio::spawn(serve_http(
-                listener,
-                None,
-                router,
-                shutdown.clone().cancelled_owned(),
-            )));
+            operations_address = Some(listener.address());
+            servers.push(tokio::spawn(
+                listener.serve(watched, shutdown.clone().cancelled_owned()),
+            ));
         }
         tracing::info!(peer = %id, %address, channels = node.channels().len(), "peer started");
         Ok(Self {
@@ -288,6 +290,7 @@ fn routes(
     runtime: &Arc<ChaincodeRuntime>,
     tls: Option<TlsIdentity>,
     shutdown: &CancellationToken,
+    watched: &Operations,
 ) -> Routes {
     let context: Arc<dyn PeerContext> = Arc::clone(node) as Arc<dyn PeerContext>;
     let endorser = Endorser::new(
@@ -321,6 +324,7 @@ fn routes(
         config.gateway.listeners,
         shutdown.clone(),
     );
+    deliver.metrics().register(&watched.metrics);
     Routes::new(endorser.service())
         .add_service(gateway.server())
         .add_service(deliver.server())

@@ -73,7 +73,24 @@ async fn a_joined_channel_outlives_the_process() {
     for (path, expected) in [
         ("/healthz", "\"status\":\"OK\""),
         ("/version", env!("CARGO_PKG_VERSION")),
-        ("/metrics", "ledger_blockchain_height{channel=\"trade\"} 1"),
+        ("/metrics", "ledger_blockchain_height{channel=\"trade\"} 1\n"),
+        (
+            "/metrics",
+            "selvedge_block_source_connected{channel=\"trade\"} 0\n",
+        ),
+        ("/metrics", "\nendorser_proposals_received 1\n"),
+        ("/metrics", "\nendorser_successful_proposals 1\n"),
+        (
+            "/metrics",
+            "\nendorser_proposal_duration_count{chaincode=\"cscc\",channel=\"\",success=\"true\"} 1\n",
+        ),
+        (
+            "/metrics",
+            "\ngrpc_server_unary_requests_completed{code=\"Ok\",method=\"ProcessProposal\",service=\"protos_Endorser\"} 1\n",
+        ),
+        ("/metrics", "\nselvedge_identity_days_left "),
+        ("/metrics", "\nprocess_open_fds "),
+        ("/logspec", "{\"spec\":\"info\"}"),
     ] {
         let answer = http
             .request(Method::GET, &url(path), &[], Vec::new())

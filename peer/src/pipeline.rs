@@ -49,10 +49,11 @@ impl CommitPipeline {
         let (ahead, prepared) = mpsc::sync_channel::<PreparedBlock>(AHEAD);
         let failure = Arc::new(Mutex::new(None));
         let fail = {
-            let (failure, name) = (Arc::clone(&failure), channel.id().to_owned());
+            let (failure, channel) = (Arc::clone(&failure), Arc::clone(&channel));
             move |error: ProcessError| {
                 // Told at once: the next block, which would meet the failure, can be long in coming.
-                tracing::error!(channel = %name, %error, "a block cannot be committed");
+                tracing::error!(channel = channel.id(), %error, "a block cannot be committed");
+                channel.note_trouble(format!("a block cannot be committed: {error}"));
                 failure.lock().get_or_insert(error);
             }
         };

@@ -1,6 +1,7 @@
 //! Committing a block: private data, then the block file, then one batch of everything derived from it.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use bytes::Bytes;
 use rocksdb::{Direction, WriteBatch};
@@ -8,7 +9,7 @@ use selvedge_proto::protos::TxValidationCode;
 use selvedge_proto::{block_hash, common, put_metadata};
 use sha2::{Digest, Sha256};
 
-use super::{Ledger, TxLocation};
+use super::{CommitTimes, Ledger, TxLocation};
 use crate::commit_hash;
 use crate::contents::{self, Body};
 use crate::error::LedgerError;
@@ -74,12 +75,18 @@ impl Ledger {
         let codes = contents::codes(&block)?;
         let private = self.matching(&block, &codes, private)?;
         let batch = self.batch(&block, &codes, &updates, &private)?;
+        let started = Instant::now();
         self.private.put(number, &private, |ns, collection| {
             self.expiry(number, ns, collection)
         })?;
         self.blocks.append(&block)?;
         self.private.remove(number, updates.purges())?;
+        let block_storage = started.elapsed();
         self.db.write(batch, false)?;
+        *self.times.lock() = CommitTimes {
+            block_storage,
+            state: started.elapsed().saturating_sub(block_storage),
+        };
         self.committed(&block, &updates, &mut tip);
         Ok(())
     }

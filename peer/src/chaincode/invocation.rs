@@ -102,11 +102,11 @@ impl Invocation {
             .runtime
             .wasm
             .run(&module, Arc::new(call), args, simulator.clone(), fuel);
-        let name = &chaincode.definition.name;
-        self.runtime
-            .metrics()
-            .executions
-            .observe(&[name], started.elapsed());
+        let (name, metrics) = (&chaincode.definition.name, self.runtime.metrics());
+        metrics.executions.observe(&[name], started.elapsed());
+        if matches!(ran.result, Err(ExecuteError::Timeout { .. })) {
+            metrics.timeouts.count(&[name]);
+        }
         (ran.fuel, ran.result)
     }
 

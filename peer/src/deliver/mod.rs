@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::context::PeerContext;
+use crate::metrics::DeliverMetrics;
 use session::{Kind, Session};
 
 /// Messages that may wait for a slow client. Blocks are large: a client that is behind reads from disk, not from memory.
@@ -34,6 +35,7 @@ pub(crate) struct DeliverService {
     places: Arc<Semaphore>,
     limit: usize,
     shutdown: CancellationToken,
+    metrics: DeliverMetrics,
 }
 
 type Responses = Pin<Box<dyn futures::Stream<Item = Result<DeliverResponse, Status>> + Send>>;
@@ -52,7 +54,13 @@ impl DeliverService {
             places: Arc::new(Semaphore::new(limit)),
             limit,
             shutdown,
+            metrics: DeliverMetrics::default(),
         }
+    }
+
+    /// What is measured of the streams.
+    pub(crate) fn metrics(&self) -> &DeliverMetrics {
+        &self.metrics
     }
 
     /// The gRPC service.
@@ -81,10 +89,13 @@ impl DeliverService {
             tls_certificate: self.binds_tls.then_some(certificate),
             responses,
             shutdown: self.shutdown.clone(),
+            metrics: self.metrics.clone(),
         };
         tokio::spawn(async move {
-            let _place = place;
+            let (_place, metrics) = (place, session.metrics.clone());
+            metrics.opened.count(&[]);
             session.run(request.into_inner()).await;
+            metrics.closed.count(&[]);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }

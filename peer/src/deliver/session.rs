@@ -22,6 +22,7 @@ use crate::channel::PeerChannel;
 use crate::committed::CommittedBlock;
 use crate::context::PeerContext;
 use crate::follower::BlockFollower;
+use crate::metrics::DeliverMetrics;
 
 /// Largest difference between the client's clock and ours, in seconds (spec 02 §11).
 const TIME_WINDOW_SECONDS: i64 = 15 * 60;
@@ -39,6 +40,15 @@ impl Kind {
         match self {
             Self::Filtered => "event/FilteredBlock",
             Self::Whole | Self::WithPrivateData => "event/Block",
+        }
+    }
+
+    /// `filtered` and `data_type` of Fabric's metrics.
+    fn labels(self) -> [&'static str; 2] {
+        match self {
+            Self::Whole => ["false", "block"],
+            Self::Filtered => ["true", "filtered_block"],
+            Self::WithPrivateData => ["false", "block_and_pvtdata"],
         }
     }
 }
@@ -64,6 +74,7 @@ pub(super) struct Session {
     pub(super) tls_certificate: Option<Option<Arc<[u8]>>>,
     pub(super) responses: mpsc::Sender<Result<DeliverResponse, Status>>,
     pub(super) shutdown: CancellationToken,
+    pub(super) metrics: DeliverMetrics,
 }
 
 /// A request that has passed all checks.
@@ -115,7 +126,20 @@ impl Session {
     }
 
     async fn serve(&self, envelope: &common::Envelope) -> Result<(), End> {
-        let mut access = self.admit(envelope)?;
+        let access = self.admit(envelope)?;
+        let channel = Arc::clone(&access.channel);
+        let [filtered, data_type] = self.kind.labels();
+        self.metrics.received.count(&[channel.id(), filtered, data_type]);
+        let served = self.send_blocks(access).await;
+        let success = if served.is_ok() { "true" } else { "false" };
+        self.metrics
+            .completed
+            .count(&[channel.id(), filtered, data_type, success]);
+        served
+    }
+
+    async fn send_blocks(&self, mut access: Access) -> Result<(), End> {
+        let [filtered, data_type] = self.kind.labels();
         let seek = orderer::SeekInfo::decode(access.request.payload.data.clone())
             .map_err(|e| end(Code::BadRequest, format!("SeekInfo: {e}")))?;
         self.check(&mut access)?;
@@ -135,7 +159,13 @@ impl Session {
             self.check(&mut access)?;
             let number = block.number;
             let message = self.message(&access, block).await?;
-            if self.responses.send(Ok(message)).await.is_err() || number == range.stop {
+            if self.responses.send(Ok(message)).await.is_err() {
+                return Ok(());
+            }
+            self.metrics
+                .blocks
+                .count(&[access.channel.id(), filtered, data_type]);
+            if number == range.stop {
                 return Ok(());
             }
         }

@@ -115,15 +115,8 @@ fn validate_parts(proposal: &Unpacked, msps: &MspManager) -> Result<Arc<Identity
     Ok(creator)
 }
 
-/// Checks that belong to a channel: no such transaction yet, and the creator may propose. System chaincodes judge
-/// their callers themselves.
-pub(super) fn on_channel(
-    proposal: &Unpacked,
-    channel: &PeerChannel,
-    bundle: &selvedge_channel::Bundle,
-    creator: &Arc<Identity>,
-) -> Result<(), String> {
-    const RESOURCE: &str = "peer/Propose";
+/// No transaction of this id stands on the chain yet.
+pub(super) fn is_new(proposal: &Unpacked, channel: &PeerChannel) -> Result<(), String> {
     let tx_id = &proposal.channel_header.tx_id;
     let known = channel
         .ledger()
@@ -135,6 +128,16 @@ pub(super) fn on_channel(
             hex::encode(&proposal.signature_header.creator)
         ));
     }
+    Ok(())
+}
+
+/// The creator may propose on the channel. System chaincodes judge their callers themselves.
+pub(super) fn may_propose(
+    proposal: &Unpacked,
+    bundle: &selvedge_channel::Bundle,
+    creator: &Arc<Identity>,
+) -> Result<(), String> {
+    const RESOURCE: &str = "peer/Propose";
     if scc::is_system(&proposal.chaincode) {
         return Ok(());
     }

@@ -129,7 +129,10 @@ impl Endorser {
     pub fn process(&self, proposal: &protos::SignedProposal) -> EndorseOutcome {
         let started = Instant::now();
         let config = &self.inner.config;
+        let metrics = self.inner.runtime.metrics();
+        metrics.received.count(&[]);
         if let Err(why) = checks::filter(proposal, (config.clock)(), config.time_window) {
+            metrics.invalid.count(&[]);
             return EndorseOutcome::Filtered(why);
         }
         match self.process_filtered(proposal, started) {
@@ -144,31 +147,55 @@ impl Endorser {
         started: Instant,
     ) -> Result<protos::ProposalResponse, String> {
         let context = &self.inner.context;
-        let proposal = unpack::unpack(proposal)?;
+        let metrics = self.inner.runtime.metrics();
+        let invalid = |why| {
+            metrics.invalid.count(&[]);
+            why
+        };
+        let proposal = unpack::unpack(proposal).map_err(invalid)?;
         let id = &proposal.channel_header.channel_id;
         if id.is_empty() {
-            let creator = checks::validate(&proposal, context.local_msp())?;
+            let creator = checks::validate(&proposal, context.local_msp()).map_err(invalid)?;
             let answer = self.execute(&proposal, creator, None);
-            self.count(id, &proposal.chaincode, started);
+            self.count(id, &proposal.chaincode, &answer, started);
             return Ok(answer);
         }
         let Some(channel) = context.channel(id) else {
             return Ok(execute::could_not(format!("channel '{id}' not found")));
         };
         let bundle = channel.bundle();
-        let creator = checks::validate(&proposal, bundle.msps())?;
-        checks::on_channel(&proposal, &channel, &bundle, &creator)?;
+        let creator = checks::validate(&proposal, bundle.msps()).map_err(invalid)?;
+        let place = [id.as_str(), self.label(id, &proposal.chaincode)];
+        checks::is_new(&proposal, &channel).inspect_err(|_| metrics.duplicates.count(&place))?;
+        checks::may_propose(&proposal, &bundle, &creator)
+            .inspect_err(|_| metrics.not_allowed.count(&place))?;
         let answer = self.execute(&proposal, creator, Some((channel, bundle)));
-        self.count(id, &proposal.chaincode, started);
+        self.count(id, &proposal.chaincode, &answer, started);
         Ok(answer)
     }
 
-    /// Measures a proposal, if its chaincode exists: names that clients make up must not fill the memory.
-    fn count(&self, channel: &str, chaincode: &str, started: Instant) {
-        let runtime = &self.inner.runtime;
-        if scc::is_system(chaincode) || runtime.known(channel, chaincode).is_some() {
-            let proposals = &runtime.metrics().proposals;
-            proposals.observe(&[channel, chaincode], started.elapsed());
+    /// The name of a chaincode in metrics: names that clients make up must not fill the memory.
+    fn label<'a>(&self, channel: &str, chaincode: &'a str) -> &'a str {
+        let known = scc::is_system(chaincode) || self.inner.runtime.known(channel, chaincode).is_some();
+        if known { chaincode } else { "unknown" }
+    }
+
+    /// Measures a proposal that was executed, on a channel of this peer or on none.
+    fn count(&self, channel: &str, chaincode: &str, answer: &protos::ProposalResponse, started: Instant) {
+        let metrics = self.inner.runtime.metrics();
+        let chaincode = self.label(channel, chaincode);
+        let status = answer.response.as_ref().map_or(500, |r| r.status);
+        let success = status < 400;
+        if success {
+            metrics.successful.count(&[]);
+        } else if status >= 500 && answer.payload.is_empty() {
+            metrics.not_simulated.count(&[channel, chaincode]);
+        } else {
+            metrics.not_endorsed.count(&[channel, chaincode, "true"]);
         }
+        let success = if success { "true" } else { "false" };
+        metrics
+            .proposals
+            .observe(&[channel, chaincode, success], started.elapsed());
     }
 }

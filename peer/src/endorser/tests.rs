@@ -574,6 +574,12 @@ fn writers_alone_may_propose_and_only_once() {
         text.starts_with("duplicate transaction found [")
             && text.ends_with(&format!("]. Creator [{creator}]"))
     );
+    let metrics = world.net.endorsers[0].runtime().metrics();
+    // The first refusal came before the chaincode ever ran here, when its name was anybody's.
+    assert_eq!(metrics.not_allowed.value(&["trade", "unknown"]), 1);
+    assert_eq!(metrics.duplicates.value(&["trade", "cc"]), 1);
+    assert_eq!(metrics.proposals.taken(&["trade", "cc", "true"]), 1);
+    assert_eq!(metrics.executions.taken(&["cc"]), 1);
 }
 
 #[test]

@@ -106,7 +106,7 @@ pub(crate) struct PreparedTx {
 
 impl PreparedTx {
     /// What the endorsers of an endorser transaction agreed on.
-    fn content(&self) -> Option<&Content> {
+    pub(crate) fn content(&self) -> Option<&Content> {
         match &self.open.outcome.as_ref().ok()?.body {
             Body::Endorser(endorser) => endorser.content.as_ref().ok(),
             _ => None,
