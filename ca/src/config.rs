@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use selvedge_operations::OperationsConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::CaServerError;
@@ -18,6 +19,9 @@ pub struct CaConfig {
     pub tls: Option<CaTls>,
     /// Folder of the registries.
     pub data_dir: PathBuf,
+    /// Health, metrics and log level.
+    #[serde(default)]
+    pub operations: Option<OperationsConfig>,
     /// The authorities; the first answers callers that name none.
     pub cas: Vec<AuthorityConfig>,
 }
@@ -89,6 +93,9 @@ impl CaConfig {
         };
         let mut config: Self = serde_yaml_ng::from_str(&text).map_err(|e| bad(e.to_string()))?;
         let base = path.parent().unwrap_or(Path::new("."));
+        if let Some(operations) = &mut config.operations {
+            operations.resolve(base);
+        }
         let mut files = vec![&mut config.data_dir];
         if let Some(tls) = &mut config.tls {
             files.extend([&mut tls.certificate, &mut tls.key]);

@@ -22,7 +22,8 @@ pub(crate) async fn run(command: EdgeCommand) -> Result<(), CliError> {
     match command {
         EdgeCommand::Start(args) => {
             let name = || format!("edge gateway with {}", args.config.display());
-            let config = selvedge_edge::EdgeConfig::read(&args.config).during(name)?;
+            let mut config = selvedge_edge::EdgeConfig::read(&args.config).during(name)?;
+            roles::hand_log(&mut config.operations);
             selvedge_edge::run(config, roles::stop_signal()?.cancelled_owned())
                 .await
                 .during(name)

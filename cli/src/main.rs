@@ -21,6 +21,7 @@ mod error;
 mod explain;
 mod ledger;
 mod lifecycle;
+mod logging;
 mod network;
 mod roles;
 mod session;
@@ -32,7 +33,14 @@ use crate::error::CliError;
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
-    init_logging(&cli);
+    // Roles say what they do; commands speak only when asked to.
+    // openraft reports every node that is away for a moment as an error; the orderer says itself what matters.
+    let log = if cli.command.is_role() {
+        "info:openraft=off"
+    } else {
+        "error"
+    };
+    logging::init(cli.json_log, log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -53,21 +61,6 @@ fn main() -> std::process::ExitCode {
 fn fail(error: &CliError) -> std::process::ExitCode {
     eprintln!("selvedge: {}", error::with_causes(error));
     std::process::ExitCode::FAILURE
-}
-
-/// Roles log to standard output as lines; commands speak only when asked to.
-fn init_logging(cli: &Cli) {
-    let default = if cli.command.is_role() { "info" } else { "error" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SELVEDGE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if cli.json_log {
-        builder.json().init();
-    } else {
-        builder.with_ansi(false).init();
-    }
 }
 
 async fn run(cli: Cli) -> Result<(), CliError> {

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use selvedge_operations::OperationsConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RoleCommand;
 use crate::error::{CliError, During};
+use crate::logging;
 use crate::network::nodes::NodeKind;
 
 /// A token that is cancelled by SIGTERM or SIGINT.
@@ -26,21 +28,31 @@ pub(crate) fn stop_signal() -> Result<CancellationToken, CliError> {
     Ok(token)
 }
 
+/// A node's operations endpoint changes the log of this process.
+pub(crate) fn hand_log(operations: &mut Option<OperationsConfig>) {
+    if let Some(operations) = operations {
+        operations.log = logging::control();
+    }
+}
+
 /// Runs a node of a network until `stop` is cancelled.
 pub(crate) async fn run_node(kind: NodeKind, config: &Path, stop: CancellationToken) -> Result<(), CliError> {
     let name = || format!("{} with {}", kind.command(), config.display());
     let stopped = stop.cancelled_owned();
     match kind {
         NodeKind::Orderer => {
-            let config = selvedge_orderer::OrdererConfig::from_file(config).during(name)?;
+            let mut config = selvedge_orderer::OrdererConfig::from_file(config).during(name)?;
+            hand_log(&mut config.operations);
             selvedge_orderer::run(config, stopped).await.during(name)
         }
         NodeKind::Peer => {
-            let config = selvedge_peer::PeerConfig::from_file(config).during(name)?;
+            let mut config = selvedge_peer::PeerConfig::from_file(config).during(name)?;
+            hand_log(&mut config.operations);
             selvedge_peer::run(config, stopped).await.during(name)
         }
         NodeKind::Ca => {
-            let config = selvedge_ca::CaConfig::read(config).during(name)?;
+            let mut config = selvedge_ca::CaConfig::read(config).during(name)?;
+            hand_log(&mut config.operations);
             selvedge_ca::run(config, stopped).await.during(name)
         }
     }

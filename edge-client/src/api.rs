@@ -6,6 +6,8 @@
 //! | `GET /v1/transactions/{id}` | where it stands |
 //! | `GET /v1/status` | what the buffer holds, and how the uplink does |
 //!
+//! `/healthz`, `/metrics` and `/version` of the operations endpoint are served beside them.
+//!
 //! A request is `{"channel","chaincode","function","args":[...],"source"?,"idempotencyKey"?,"ordered"?,"retryConflicts"?}`;
 //! arguments are strings, or JSON that is passed on as text. For a single request the key may also come in the header
 //! `Idempotency-Key`.
@@ -207,7 +209,6 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/transactions", post(accept))
         .route("/v1/transactions/{id}", get(show))
         .route("/v1/status", get(status))
-        .route("/healthz", get(|| async { "OK" }))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use selvedge_operations::OperationsConfig;
 use selvedge_sdk::{ClientTls, Endpoint};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,10 @@ pub struct EdgeConfig {
     /// How much is kept at most.
     #[serde(default)]
     pub buffer: BufferLimits,
+    /// Health, metrics and log level on an address that devices do not reach. Health and metrics are on the REST
+    /// interface as well.
+    #[serde(default)]
+    pub operations: Option<OperationsConfig>,
 }
 
 /// Who collects the endorsements.
@@ -131,6 +136,9 @@ impl EdgeConfig {
         let base = path.parent().unwrap_or(Path::new("."));
         config.msp_dir = base.join(&config.msp_dir);
         config.data_dir = base.join(&config.data_dir);
+        if let Some(operations) = &mut config.operations {
+            operations.resolve(base);
+        }
         let uplink = &mut config.uplink;
         for endpoint in uplink.peers.iter_mut().chain(&mut uplink.orderers) {
             if let Some(file) = &mut endpoint.tls_roots {

@@ -37,6 +37,9 @@ pub enum EdgeError {
     /// A connection setting is not usable, or the listener failed.
     #[error(transparent)]
     Comm(#[from] selvedge_comm::CommError),
+    /// The operations endpoint cannot be opened.
+    #[error(transparent)]
+    Operations(#[from] selvedge_operations::OperationsError),
     /// The client could not be set up.
     #[error(transparent)]
     Sdk(#[from] selvedge_sdk::Error),

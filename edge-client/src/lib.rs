@@ -27,6 +27,7 @@ mod config;
 mod error;
 mod identities;
 mod node;
+mod operations;
 mod uplink;
 
 pub use buffer::{Buffer, BufferError, BufferLimits, EntryView, State, Totals, TransactionRequest};

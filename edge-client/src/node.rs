@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use selvedge_comm::{CommError, bind, serve_http};
 use selvedge_msp::{PrivateKey, SigningIdentity};
+use selvedge_operations::{OperationsListener, observing_router};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ use crate::api::{Api, router};
 use crate::buffer::Buffer;
 use crate::config::EdgeConfig;
 use crate::identities::Identities;
+use crate::operations;
 use crate::uplink::Uplink;
 
 /// A running edge gateway.
@@ -23,6 +25,7 @@ pub struct Edge {
     stop: CancellationToken,
     server: JoinHandle<Result<(), CommError>>,
     uplink: JoinHandle<()>,
+    operations: Option<(SocketAddr, JoinHandle<Result<(), CommError>>)>,
 }
 
 fn load_identity(config: &EdgeConfig) -> Result<(SigningIdentity, PrivateKey), EdgeError> {
@@ -54,6 +57,10 @@ impl Edge {
             tracing::info!(open, "requests from before are sent now");
         }
         let uplink = Arc::new(Uplink::new(Arc::clone(&buffer), identities, config.uplink)?);
+        let watching = match &config.operations {
+            Some(operations) => Some(OperationsListener::open(operations).await?),
+            None => None,
+        };
         let listener = bind(&config.listen).await?;
         let address = listener.local_addr().map_err(|source| CommError::Bind {
             address: config.listen.clone(),
@@ -61,6 +68,14 @@ impl Edge {
         })?;
 
         let stop = CancellationToken::new();
+        let watched = operations::of(&buffer, &uplink);
+        let operations = watching.map(|listener| {
+            let stopped = stop.clone().cancelled_owned();
+            (
+                listener.address(),
+                tokio::spawn(listener.serve(watched.clone(), stopped)),
+            )
+        });
         let api = Arc::new(Api {
             id: config.id.clone(),
             buffer,
@@ -69,7 +84,7 @@ impl Edge {
         let server = tokio::spawn(serve_http(
             listener,
             None,
-            router(api),
+            router(api).merge(observing_router(watched)),
             stop.clone().cancelled_owned(),
         ));
         let uplink = tokio::spawn(uplink.run(stop.clone()));
@@ -79,7 +94,13 @@ impl Edge {
             stop,
             server,
             uplink,
+            operations,
         })
+    }
+
+    /// Address of the operations endpoint, if it has one of its own.
+    pub fn operations_address(&self) -> Option<SocketAddr> {
+        self.operations.as_ref().map(|(address, _)| *address)
     }
 
     /// Address of the REST interface.
@@ -94,6 +115,11 @@ impl Edge {
     pub async fn stop(self) -> Result<(), EdgeError> {
         self.stop.cancel();
         if let Ok(result) = self.server.await {
+            result?;
+        }
+        if let Some((_, server)) = self.operations
+            && let Ok(result) = server.await
+        {
             result?;
         }
         // A broken-off uplink has nothing to tell: its work is in the buffer.

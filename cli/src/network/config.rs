@@ -123,6 +123,9 @@ pub(crate) struct CaNode {
     /// `host:port` that others dial; `localhost` with the listening port if absent.
     #[serde(default)]
     pub(crate) external_address: Option<String>,
+    /// Address of the operations interface, if wanted.
+    #[serde(default)]
+    pub(crate) operations_listen: Option<String>,
 }
 
 /// One channel.
@@ -328,10 +331,14 @@ impl NetworkConfig {
                 )
             })
         });
-        let cas = self
-            .peer_organizations
-            .iter()
-            .filter_map(|org| org.ca.as_ref().map(|ca| (ca.listen.as_str(), ca.name.clone())));
+        let cas = self.peer_organizations.iter().filter_map(|org| org.ca.as_ref());
+        let cas = cas.flat_map(|ca| {
+            std::iter::once((ca.listen.as_str(), ca.name.clone())).chain(
+                ca.operations_listen
+                    .as_deref()
+                    .map(|a| (a, format!("operations of {}", ca.name))),
+            )
+        });
         orderers.chain(peers).chain(cas)
     }
 }

@@ -167,7 +167,7 @@ fn ca_config(session: &Session, org: &crate::network::config::PeerOrganization) 
     let listen = org.ca.as_ref().map(|ca| ca.listen.clone()).unwrap_or_default();
     let name = org.ca.as_ref().map(|ca| ca.name.clone()).unwrap_or_default();
     let node = layout.node(&host);
-    Ok(json!({
+    let mut config = json!({
         "listen": listen,
         "tls": { "certificate": absolute(&member.tls_certificate())?, "key": absolute(&member.tls_key())? },
         "data_dir": absolute(&node.data())?,
@@ -181,5 +181,9 @@ fn ca_config(session: &Session, org: &crate::network::config::PeerOrganization) 
             },
             "affiliations": { org.name.to_lowercase(): [] },
         }],
-    }))
+    });
+    if let Some(listen) = org.ca.as_ref().and_then(|ca| ca.operations_listen.as_ref()) {
+        config["operations"] = json!({ "listen": listen });
+    }
+    Ok(config)
 }
