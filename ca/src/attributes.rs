@@ -1,10 +1,10 @@
-//! Which attributes a registrar may give away (spec 06 §3, register).
+//! What a caller may do to other identities: their roles, affiliations and attributes (spec 06 §3, register).
 
 use crate::error::Refusal;
 use crate::registry::{Attribute, Identity};
 
 const REGISTRAR_ATTRIBUTES: &str = "hf.Registrar.Attributes";
-const REGISTRAR_ROLES: &str = "hf.Registrar.Roles";
+pub(crate) const REGISTRAR_ROLES: &str = "hf.Registrar.Roles";
 const DELEGATE_ROLES: &str = "hf.Registrar.DelegateRoles";
 const BOOLEANS: [&str; 4] = [
     "hf.Revoker",
@@ -33,6 +33,49 @@ pub(crate) fn allows_role(roles: Option<&str>, role: &str) -> bool {
     roles.is_some_and(|roles| list(roles).any(|r| r == "*" || r == role))
 }
 
+/// Whether an identity may register others of some kind.
+pub(crate) fn is_registrar(identity: &Identity) -> bool {
+    identity
+        .attribute(REGISTRAR_ROLES)
+        .is_some_and(|roles| list(roles).next().is_some())
+}
+
+/// Whether `own` affiliation covers `wanted`: the same, one below it, or anything for the empty one.
+pub(crate) fn covers_affiliation(own: &str, wanted: &str) -> bool {
+    own.is_empty()
+        || wanted
+            .strip_prefix(own)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Refuses unless `caller` may look at, change or revoke `other`: its affiliation and kind must be covered.
+pub(crate) fn check_manages(caller: &Identity, other: &Identity) -> Result<(), Refusal> {
+    if !covers_affiliation(&caller.affiliation, &other.affiliation) {
+        return Err(Refusal::authorization(format!(
+            "{} has no authority over affiliation '{}' of {}",
+            caller.id, other.affiliation, other.id
+        )));
+    }
+    if !allows_role(caller.attribute(REGISTRAR_ROLES), &other.kind) {
+        return Err(Refusal::authorization(format!(
+            "{} has no authority over identities of type {}",
+            caller.id, other.kind
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses unless a boolean attribute of the caller is true.
+pub(crate) fn check_has(caller: &Identity, attribute: &str) -> Result<(), Refusal> {
+    if caller.has(attribute) {
+        return Ok(());
+    }
+    Err(Refusal::authorization(format!(
+        "{} has no attribute {attribute}",
+        caller.id
+    )))
+}
+
 /// Whether everything in `wanted` is in `owned`.
 fn is_subset(wanted: &str, owned: Option<&str>) -> bool {
     owned.is_some_and(|owned| {
@@ -59,8 +102,9 @@ pub(crate) fn check(registrar: &Identity, requested: &[Attribute]) -> Result<(),
         }
         if BOOLEANS.contains(&name) {
             match attribute.value.to_lowercase().as_str() {
-                "false" | "f" | "0" => {}
-                "true" | "t" | "1" if registrar.attribute(name) == Some("true") => {}
+                // An empty value deletes the attribute.
+                "" | "false" | "f" | "0" => {}
+                "true" | "t" | "1" if registrar.has(name) => {}
                 "true" | "t" | "1" => return refuse(name, "the registrar does not have it"),
                 _ => return refuse(name, "its value must be true or false"),
             }
@@ -127,6 +171,16 @@ mod tests {
         assert!(ok("hf.Registrar.Roles", "client"));
         assert!(!ok("hf.Registrar.Roles", "client,admin"));
         assert!(!ok("hf.EnrollmentID", "someone"));
+    }
+
+    #[test]
+    fn affiliations_cover_what_is_below_them() {
+        assert!(covers_affiliation("", "org1"));
+        assert!(covers_affiliation("org1", "org1"));
+        assert!(covers_affiliation("org1", "org1.hall"));
+        assert!(!covers_affiliation("org1", "org10"));
+        assert!(!covers_affiliation("org1.hall", "org1"));
+        assert!(!covers_affiliation("org1", ""));
     }
 
     #[test]

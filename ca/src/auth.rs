@@ -29,7 +29,26 @@ fn usable(identity: Option<Identity>, id: &str) -> Result<Identity, Refusal> {
     Ok(identity)
 }
 
-/// Checks `Basic id:secret` and uses up one of the identity's enrolments.
+/// Who signed a token, and with which certificate.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) identity: Identity,
+    /// Hexadecimal serial number of the certificate.
+    pub(crate) serial: String,
+    /// Hexadecimal authority key of the certificate.
+    pub(crate) aki: String,
+}
+
+/// How much of a certificate's end is overlooked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    Strict,
+    /// The authority's grace time for re-enrolling counts.
+    Grace,
+}
+
+/// Checks `Basic id:secret`. Using up an enrolment is a second step ([`use_enrollment`]), so that a request that cannot
+/// be granted costs none.
 pub(crate) fn basic(authority: &Authority, headers: &HeaderMap) -> Result<Identity, Refusal> {
     let encoded = header(headers)?
         .strip_prefix("Basic ")
@@ -43,6 +62,9 @@ pub(crate) fn basic(authority: &Authority, headers: &HeaderMap) -> Result<Identi
         .split_once(':')
         .ok_or_else(|| Refusal::authentication("credentials without a colon"))?;
     let internal = |e| Refusal::internal(49, e);
+    if authority.max_enrollments == 0 {
+        return Err(Refusal::new(403, 22, "Enrollment is disabled"));
+    }
 
     let found = authority.registry.identity(id).map_err(internal)?;
     if found
@@ -62,13 +84,42 @@ pub(crate) fn basic(authority: &Authority, headers: &HeaderMap) -> Result<Identi
         authority.registry.count_wrong_attempt(id).map_err(internal)?;
         return Err(Refusal::authentication(format!("wrong secret for {id}")));
     }
-    if !authority.registry.use_enrollment(id).map_err(internal)? {
+    Ok(identity)
+}
+
+/// Uses up one of the enrolments of an identity whose secret was right.
+pub(crate) fn use_enrollment(authority: &Authority, identity: &Identity) -> Result<(), Refusal> {
+    let used = authority
+        .registry
+        .use_enrollment(&identity.id, authority.max_enrollments)
+        .map_err(|e| Refusal::internal(49, e))?;
+    if used {
+        return Ok(());
+    }
+    Err(Refusal::authentication(format!(
+        "{} has used all its enrolments ({}), or was locked or revoked meanwhile",
+        identity.id, identity.max_enrollments
+    )))
+}
+
+fn check_validity(authority: &Authority, certificate: &Certificate, expiry: Expiry) -> Result<(), Refusal> {
+    let now = unix_now();
+    let grace = match expiry {
+        Expiry::Strict => 0,
+        Expiry::Grace => i64::try_from(authority.reenroll_grace.as_secs()).unwrap_or(i64::MAX),
+    };
+    if now < certificate.not_before() {
+        return Err(Refusal::authentication(
+            "the token's certificate is not valid yet",
+        ));
+    }
+    if now > certificate.not_after().saturating_add(grace) {
         return Err(Refusal::authentication(format!(
-            "{id} has used all its {} enrolments",
-            identity.max_enrollments
+            "the token's certificate has expired {} s ago",
+            now.saturating_sub(certificate.not_after())
         )));
     }
-    Ok(identity)
+    Ok(())
 }
 
 /// Checks a token: `base64(certificate PEM).base64(signature)` over method, URI, body and certificate.
@@ -78,7 +129,8 @@ pub(crate) fn token(
     method: &Method,
     request_uri: &str,
     body: &[u8],
-) -> Result<Identity, Refusal> {
+    expiry: Expiry,
+) -> Result<Caller, Refusal> {
     let refuse = |why: String| Refusal::authentication(why);
     let (certificate_text, signature) = header(headers)?
         .split_once('.')
@@ -90,16 +142,13 @@ pub(crate) fn token(
         .decode(signature)
         .map_err(|e| refuse(format!("token signature: {e}")))?;
     let certificate = Certificate::from_pem(&pem).map_err(|e| refuse(format!("token certificate: {e}")))?;
-    if !certificate.is_signed_by(authority.root()) || certificate.is_ca() {
+    if !certificate.is_signed_by(authority.certificate()) || certificate.is_ca() {
         return Err(refuse(format!(
             "the token's certificate is not one of {}'s",
             authority.name
         )));
     }
-    let now = unix_now();
-    if now > certificate.not_after() || now < certificate.not_before() {
-        return Err(refuse("the token's certificate is not valid at this time".into()));
-    }
+    check_validity(authority, &certificate, expiry)?;
     let key = certificate
         .public_key()
         .ok_or_else(|| refuse("the token's key is not ECDSA".into()))?;
@@ -122,5 +171,10 @@ pub(crate) fn token(
         return Err(refuse(format!("certificate {serial} is revoked")));
     }
     let id = certificate.common_name().unwrap_or_default();
-    usable(authority.registry.identity(id).map_err(internal)?, id)
+    let identity = usable(authority.registry.identity(id).map_err(internal)?, id)?;
+    Ok(Caller {
+        identity,
+        serial,
+        aki,
+    })
 }

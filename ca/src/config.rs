@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use selvedge_operations::OperationsConfig;
 use serde::{Deserialize, Serialize};
@@ -42,10 +43,13 @@ pub struct CaTls {
 pub struct AuthorityConfig {
     /// Name that clients give as `caname`.
     pub name: String,
-    /// PEM certificate of the root.
+    /// PEM certificate that signs: a root's, or an intermediate's whose `chain` leads to a root.
     pub certificate: PathBuf,
-    /// PEM key of the root.
+    /// PEM key of the certificate.
     pub key: PathBuf,
+    /// PEM certificates above an intermediate authority, its issuer first, the root last.
+    #[serde(default)]
+    pub chain: Option<PathBuf>,
     /// The first registrar.
     pub bootstrap: Bootstrap,
     /// Affiliations at the start, as a tree: organisation to departments.
@@ -57,6 +61,22 @@ pub struct AuthorityConfig {
     /// How long issued certificates are valid, in seconds; a year if absent.
     #[serde(default = "one_year")]
     pub certificate_seconds: i64,
+    /// How long certificates of intermediate authorities (profile `ca`) are valid, in seconds; five years if absent.
+    #[serde(default = "five_years")]
+    pub ca_certificate_seconds: i64,
+    /// How long after its end a certificate still re-enrols its holder, such as `30d`; not at all if absent. For devices
+    /// that were out of reach when they should have renewed.
+    #[serde(default, with = "duration")]
+    pub reenroll_grace: Duration,
+    /// How long a revocation list is current; `24h` if absent.
+    #[serde(default = "one_day", with = "duration")]
+    pub crl_expiry: Duration,
+    /// Identities may be deleted. Fabric's default is no, since a deleted name can be registered anew for somebody else.
+    #[serde(default)]
+    pub allow_identity_removal: bool,
+    /// Affiliations may be deleted.
+    #[serde(default)]
+    pub allow_affiliation_removal: bool,
 }
 
 /// The identity that registers all others.
@@ -75,6 +95,31 @@ fn no_limit() -> i64 {
 
 fn one_year() -> i64 {
     365 * 24 * 60 * 60
+}
+
+fn five_years() -> i64 {
+    5 * one_year()
+}
+
+fn one_day() -> Duration {
+    Duration::from_secs(24 * 60 * 60)
+}
+
+/// Durations as text, such as `24h` or `30d`.
+mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&humantime::format_duration(*duration))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(from)?;
+        humantime::parse_duration(&text)
+            .map_err(|e| de::Error::custom(format!("'{text}' is no duration such as 24h or 30d: {e}")))
+    }
 }
 
 impl CaConfig {
@@ -102,6 +147,7 @@ impl CaConfig {
         }
         for ca in &mut config.cas {
             files.extend([&mut ca.certificate, &mut ca.key, &mut ca.bootstrap.secret_file]);
+            files.extend(&mut ca.chain);
         }
         for file in files {
             *file = base.join(&*file);
@@ -115,7 +161,53 @@ impl CaConfig {
             if config.cas[..index].iter().any(|other| other.name == ca.name) {
                 return Err(bad(format!("two authorities are called {}", ca.name)));
             }
+            if ca.name.is_empty() || ca.name.contains(['/', '\\', '\0']) || ca.name == "undefined" {
+                return Err(bad(format!(
+                    "an authority cannot be called '{}': its registry is the file <name>.db",
+                    ca.name
+                )));
+            }
         }
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "
+listen: 127.0.0.1:0
+data_dir: data
+cas:
+  - { name: a, certificate: a.pem, key: a.key, bootstrap: { id: admin, secret_file: a.secret }, reenroll_grace: 30d }
+";
+
+    fn read(text: &str) -> Result<CaConfig, CaServerError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.yaml");
+        std::fs::write(&path, text).unwrap();
+        CaConfig::read(&path)
+    }
+
+    #[test]
+    fn defaults_are_fabrics() {
+        let config = read(MINIMAL).unwrap();
+        let ca = &config.cas[0];
+        assert_eq!(ca.reenroll_grace, Duration::from_secs(30 * 86_400));
+        assert_eq!(ca.crl_expiry, Duration::from_secs(86_400));
+        assert_eq!((ca.max_enrollments, ca.certificate_seconds), (-1, 8760 * 3600));
+        assert!(!ca.allow_identity_removal && !ca.allow_affiliation_removal);
+        assert!(ca.certificate.is_absolute());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let text = |from: &str, to: &str| read(&MINIMAL.replace(from, to)).unwrap_err().to_string();
+        assert!(text("30d", "long").contains("'long' is no duration"));
+        assert!(text("name: a", "name: ../a").contains("cannot be called"));
+        assert!(text("cas:", "other:").contains("other"));
+        let twice = format!("{MINIMAL}{}", MINIMAL.lines().last().unwrap());
+        assert!(read(&twice).unwrap_err().to_string().contains("two authorities"));
     }
 }

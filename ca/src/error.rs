@@ -48,6 +48,9 @@ pub enum CaServerError {
     /// The listener failed.
     #[error(transparent)]
     Comm(#[from] selvedge_comm::CommError),
+    /// The operations endpoint cannot be opened.
+    #[error(transparent)]
+    Operations(#[from] selvedge_operations::OperationsError),
 }
 
 /// A refused request: HTTP status, Fabric CA's code, and the text for the caller. The cause that a caller must not

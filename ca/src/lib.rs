@@ -16,6 +16,7 @@ mod auth;
 mod authority;
 mod config;
 mod error;
+mod operations;
 mod registry;
 mod server;
 

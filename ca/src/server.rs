@@ -4,10 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use selvedge_comm::{ClientAuth, ServerTls, TlsIdentity, bind, serve_http};
+use selvedge_operations::OperationsListener;
 
 use crate::api::{Authorities, router};
 use crate::authority::Authority;
-use crate::{CaConfig, CaServerError};
+use crate::{CaConfig, CaServerError, operations};
 
 /// Runs a CA server until `shutdown` resolves.
 ///
@@ -31,13 +32,30 @@ pub async fn run(config: CaConfig, shutdown: impl Future<Output = ()> + Send) ->
         }),
     };
     let listener = bind(&config.listen).await?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let watching = match &config.operations {
+        None => None,
+        Some(operations) => {
+            let listener = OperationsListener::open(operations).await?;
+            let watched = operations::of(&authorities);
+            // Ends when the sender is dropped.
+            let ended = async move { drop(stopped.await) };
+            Some(tokio::spawn(listener.serve(watched, ended)))
+        }
+    };
     tracing::info!(address = %config.listen, authorities = authorities.len(), "certificate authority serves");
     serve_http(
         listener,
         tls,
-        router(Arc::new(Authorities(authorities))),
+        router(Arc::new(Authorities::new(authorities))),
         shutdown,
     )
     .await?;
+    drop(stop);
+    if let Some(watching) = watching
+        && let Ok(ended) = watching.await
+    {
+        ended?;
+    }
     Ok(())
 }

@@ -75,6 +75,15 @@ impl Fields {
         }
     }
 
+    /// An object; none if the field is absent.
+    pub(super) fn object(&self, name: &str) -> Result<Option<Fields>, Refusal> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::Object(object)) => Ok(Some(Fields::of(object.clone()))),
+            Some(_) => Err(wrong(name, "an object")),
+        }
+    }
+
     /// A list of objects; none if the field is absent.
     pub(super) fn objects(&self, name: &str) -> Result<Option<Vec<Fields>>, Refusal> {
         let Some(value) = self.0.get(name) else {

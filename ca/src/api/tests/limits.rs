@@ -1,0 +1,93 @@
+//! Bodies and fields that are too long, too slow or no good.
+
+use super::*;
+
+#[tokio::test]
+async fn oversize_and_empty_bodies() {
+    let server = Server::new();
+    let (status, answer) = server
+        .call("POST", "/api/v1/register", None, "x".repeat(MAX_BODY_BYTES + 1))
+        .await;
+    assert_eq!((status, code(&answer)), (StatusCode::PAYLOAD_TOO_LARGE, 3));
+    for path in [
+        "/enroll",
+        "/reenroll",
+        "/register",
+        "/revoke",
+        "/gencrl",
+        "/identities",
+        "/affiliations",
+    ] {
+        let (status, answer) = server.call("POST", path, None, String::new()).await;
+        assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, 4), "{path}");
+        let (status, answer) = server.call("POST", path, None, "[1,".into()).await;
+        assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, 5), "{path}");
+        let (status, answer) = server.call("POST", path, None, "{}".into()).await;
+        assert_eq!((status, code(&answer)), (StatusCode::UNAUTHORIZED, 20), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_comes_is_not_waited_for() {
+    let server = Server::new();
+    let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+    let request = Request::post("/enroll").body(Body::from_stream(never)).unwrap();
+    let response = server.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_refused() {
+    let server = Server::new();
+    let parts = futures::stream::iter([Ok(Bytes::from("{")), Err(std::io::Error::other("gone"))]);
+    let request = Request::post("/enroll").body(Body::from_stream(parts)).unwrap();
+    let response = server.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn subjects_are_taken_from_the_request_and_bounded() {
+    let server = Server::new();
+    let secret = server.secret();
+    let subject = json!({ "CN": "ignored", "names": [{ "C": "DE", "O": "Mill", "OU": "ignored" }], "SerialNumber": "17" });
+    let (status, answer, _) = server
+        .enroll("admin", &secret, "admin", json!({ "subject": subject }))
+        .await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let issued = certificate(&answer);
+    assert_eq!(issued.common_name(), Some("admin"));
+    assert_eq!(issued.organizational_units(), ["client"]);
+    for part in ["C=DE", "O=Mill"] {
+        assert!(issued.subject().contains(part), "{}", issued.subject());
+    }
+    for (name, limit) in [("C", 2), ("ST", 128), ("L", 128), ("O", 64), ("SerialNumber", 64)] {
+        let long = json!({ "subject": { "names": [{ name: "x".repeat(limit + 1) }] } });
+        let (status, answer, _) = server.enroll("admin", &secret, "admin", long).await;
+        assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, 80), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_method_has_its_paths() {
+    let server = Server::new();
+    for (method, path) in [
+        ("PUT", "/identities"),
+        ("POST", "/identities/x"),
+        ("GET", "/revoke"),
+        ("POST", "/certificates"),
+        ("DELETE", "/affiliations"),
+        ("PATCH", "/affiliations/x"),
+    ] {
+        let (status, answer) = server.call(method, path, None, String::new()).await;
+        assert_eq!(
+            (status, code(&answer)),
+            (StatusCode::METHOD_NOT_ALLOWED, 1),
+            "{method} {path}"
+        );
+    }
+    let (status, _) = server.call("HEAD", "/cainfo", None, String::new()).await;
+    assert_eq!(status, StatusCode::OK);
+    let admin = server.admin().await;
+    let (status, answer) = server.ask(&admin, "GET", "/identities/%ff", Value::Null).await;
+    assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, 50));
+}

@@ -1,0 +1,226 @@
+//! One authority: its signing certificate, its registry, and its rules (spec 06 §3, §4).
+
+mod affiliations;
+mod identities;
+mod issue;
+mod revocation;
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rand::distr::{Alphanumeric, SampleString};
+use selvedge_msp::{Certificate, CertificateAuthority, pem};
+
+use crate::CaServerError;
+use crate::config::AuthorityConfig;
+use crate::error::Refusal;
+use crate::registry::{Attribute, Identity, Registry};
+
+pub(crate) use affiliations::AffiliationTree;
+pub(crate) use identities::{IdentityChange, RegistrationRequest};
+pub(crate) use issue::{AttributeRequest, EnrollmentRequest};
+pub(crate) use revocation::{CrlRequest, RevocationRequest, reason_code};
+
+/// Length of secrets that the server makes. Longer than Fabric's 12, since they are guessable online.
+const SECRET_LENGTH: usize = 24;
+/// bcrypt ignores what is longer.
+const MAX_SECRET_BYTES: usize = 72;
+/// Go's default cost: npm's client gives up after 3 s, and small machines are slow.
+const BCRYPT_COST: u32 = 10;
+
+/// An opened authority.
+pub(crate) struct Authority {
+    pub(crate) name: String,
+    pub(crate) registry: Registry,
+    /// Enrolments an identity may be given: -1 for no limit, 0 disables registering and enrolling.
+    pub(crate) max_enrollments: i64,
+    pub(crate) reenroll_grace: Duration,
+    signer: CertificateAuthority,
+    /// The signer's certificate and those above it, the root last.
+    chain: Vec<Certificate>,
+    certificate_seconds: i64,
+    ca_certificate_seconds: i64,
+    crl_expiry: Duration,
+    allow_identity_removal: bool,
+    allow_affiliation_removal: bool,
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn hash_secret(secret: &str) -> Result<String, Refusal> {
+    if secret.len() > MAX_SECRET_BYTES {
+        return Err(Refusal::new(
+            400,
+            75,
+            format!("a secret has at most {MAX_SECRET_BYTES} bytes"),
+        ));
+    }
+    bcrypt::hash(secret, BCRYPT_COST).map_err(|e| Refusal::internal(75, e))
+}
+
+fn random_secret() -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), SECRET_LENGTH)
+}
+
+/// The signer and those above it. Refuses a chain with a gap or without an end, which no client could verify.
+fn chain_to_root(signer: &Certificate, above: &str) -> Result<Vec<Certificate>, String> {
+    let mut chain = vec![signer.clone()];
+    for block in pem::all_blocks(above.as_bytes()) {
+        let certificate =
+            Certificate::from_der(&block.content).map_err(|e| format!("its chain cannot be read: {e}"))?;
+        if chain
+            .last()
+            .is_some_and(|below| !below.is_signed_by(&certificate))
+        {
+            return Err(format!(
+                "its chain has a gap: '{}' is not signed by '{}'; order it from the issuer up to the root",
+                chain.last().map(Certificate::subject).unwrap_or_default(),
+                certificate.subject()
+            ));
+        }
+        chain.push(certificate);
+    }
+    match chain.last() {
+        Some(top) if top.is_signed_by(top) => Ok(chain),
+        top => Err(format!(
+            "its chain ends at '{}', which is no root: give the certificates above it as chain",
+            top.map(Certificate::subject).unwrap_or_default()
+        )),
+    }
+}
+
+impl Authority {
+    /// Opens an authority; makes its registry and bootstrap identity at the first start.
+    pub(crate) fn open(config: &AuthorityConfig, data_dir: &Path) -> Result<Self, CaServerError> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).map_err(|source| CaServerError::ReadFile {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let unusable = |why: String| CaServerError::Authority {
+            name: config.name.clone(),
+            why,
+        };
+        let signer = CertificateAuthority::from_pem(&read(&config.certificate)?, &read(&config.key)?)
+            .map_err(|e| unusable(e.to_string()))?;
+        let above = config.chain.as_deref().map(read).transpose()?.unwrap_or_default();
+        let chain = chain_to_root(signer.certificate(), &above).map_err(unusable)?;
+        let path = data_dir.join(format!("{}.db", config.name));
+        let registry = Registry::open(&path)?;
+        let failed = |source| CaServerError::Registry {
+            path: path.clone(),
+            source,
+        };
+        for (org, departments) in &config.affiliations {
+            registry.add_affiliation(org).map_err(failed)?;
+            for department in departments {
+                registry
+                    .add_affiliation(&format!("{org}.{department}"))
+                    .map_err(failed)?;
+            }
+        }
+        let authority = Self {
+            name: config.name.clone(),
+            registry,
+            max_enrollments: config.max_enrollments,
+            reenroll_grace: config.reenroll_grace,
+            signer,
+            chain,
+            certificate_seconds: config.certificate_seconds,
+            ca_certificate_seconds: config.ca_certificate_seconds,
+            crl_expiry: config.crl_expiry,
+            allow_identity_removal: config.allow_identity_removal,
+            allow_affiliation_removal: config.allow_affiliation_removal,
+        };
+        if authority
+            .registry
+            .identity(&config.bootstrap.id)
+            .map_err(failed)?
+            .is_none()
+        {
+            let secret = bootstrap_secret(&config.bootstrap.secret_file)?;
+            let identity =
+                bootstrap_identity(&config.bootstrap.id, &secret).map_err(|e| unusable(e.to_string()))?;
+            authority.registry.insert(&identity).map_err(failed)?;
+        }
+        Ok(authority)
+    }
+
+    /// The certificate chain as PEM, this authority first, the root last.
+    pub(crate) fn chain_pem(&self) -> String {
+        self.chain.iter().map(Certificate::to_pem).collect()
+    }
+
+    /// The certificate that signs.
+    pub(crate) fn certificate(&self) -> &Certificate {
+        self.signer.certificate()
+    }
+
+    /// An identity by name, or 404/63.
+    pub(crate) fn known(&self, id: &str) -> Result<Identity, Refusal> {
+        let found = self.registry.identity(id).map_err(|e| Refusal::internal(49, e))?;
+        found.ok_or_else(|| Refusal::new(404, 63, format!("there is no identity '{id}'")))
+    }
+}
+
+fn bootstrap_secret(path: &Path) -> Result<String, CaServerError> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    if path.exists() {
+        let text = std::fs::read_to_string(path).map_err(|source| CaServerError::ReadFile {
+            path: path.to_owned(),
+            source,
+        })?;
+        return Ok(text.trim().to_owned());
+    }
+    let failed = |source| CaServerError::WriteFile {
+        path: path.to_owned(),
+        source,
+    };
+    let secret = random_secret();
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(secret.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
+    Ok(secret)
+}
+
+/// The first registrar may do everything (spec 06 §5).
+fn bootstrap_identity(id: &str, secret: &str) -> Result<Identity, Refusal> {
+    let attributes = [
+        ("hf.Registrar.Roles", "*"),
+        ("hf.Registrar.DelegateRoles", "*"),
+        ("hf.Registrar.Attributes", "*"),
+        ("hf.Revoker", "true"),
+        ("hf.IntermediateCA", "true"),
+        ("hf.GenCRL", "true"),
+        ("hf.AffiliationMgr", "true"),
+    ];
+    Ok(Identity {
+        id: id.to_owned(),
+        secret_hash: hash_secret(secret)?,
+        kind: "client".to_owned(),
+        affiliation: String::new(),
+        attributes: attributes
+            .iter()
+            .map(|(n, v)| Attribute {
+                name: (*n).to_owned(),
+                value: (*v).to_owned(),
+                ecert: false,
+            })
+            .collect(),
+        state: 0,
+        max_enrollments: -1,
+        wrong_attempts: 0,
+    })
+}
