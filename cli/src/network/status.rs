@@ -11,8 +11,8 @@ use crate::session::{PeerRef, Session};
 
 pub(super) async fn status(session: &Session) -> Result<(), CliError> {
     println!(
-        "{:<28} {:>8} {:>10} {:>10}  {}",
-        "node", "pid", "MiB now", "MiB peak", "channels (height)"
+        "{:<28} {:>8} {:>10} {:>10}  channels (height)",
+        "node", "pid", "MiB now", "MiB peak"
     );
     let together = NodeProcess::find(&session.layout.node(ALL_NODES));
     if let Some(process) = together {

@@ -192,7 +192,7 @@ async fn join_channels(session: &Session) -> Result<(), CliError> {
                 .list()
                 .await
                 .during(|| format!("orderer {}", orderer.host()))?;
-            if !joined.iter().any(|c| *c == channel.name) {
+            if !joined.contains(&channel.name) {
                 admin
                     .join(&block)
                     .await
