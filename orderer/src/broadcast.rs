@@ -13,6 +13,7 @@ use tonic::Status;
 use crate::channel::{OrdererChannel, Role};
 use crate::consensus::Consensus;
 use crate::filter::{self, Refusal};
+use crate::metrics::Course;
 use crate::registrar::Registrar;
 use crate::sequencer::Checked;
 
@@ -81,9 +82,30 @@ fn answer(outcome: Result<(), Refusal>) -> orderer::BroadcastResponse {
 
 /// Orders one envelope and waits until it is done.
 pub(crate) async fn order(registrar: &Registrar, envelope: common::Envelope) -> Result<(), Refusal> {
-    let admitted = admit(registrar, envelope)?;
-    let first = admitted.consensus.enqueue(&admitted.checked).await;
-    admitted.consensus.settle(&admitted.checked, first).await
+    let (course, admitted) = measured(registrar, Ok(envelope));
+    let outcome = match admitted {
+        Ok(admitted) => {
+            let first = admitted.consensus.enqueue(&admitted.checked).await;
+            admitted.consensus.settle(&admitted.checked, first).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    course.answered(&outcome);
+    outcome
+}
+
+/// Checks what came over a stream, and measures that.
+fn measured(
+    registrar: &Registrar,
+    received: Result<common::Envelope, Status>,
+) -> (Course, Result<Admitted, Refusal>) {
+    let serves = |id: &str| registrar.get(id).is_some();
+    let mut course = Course::begin(registrar.metrics(), received.as_ref().ok(), serves);
+    let admitted = received
+        .map_err(|e| Refusal::bad(format!("the message is not an envelope: {}", e.message())))
+        .and_then(|envelope| admit(registrar, envelope));
+    course.checked(admitted.as_ref().map(|a| a.checked.kind));
+    (course, admitted)
 }
 
 /// Answers the envelopes of one stream; ends after the first answer that is not SUCCESS.
@@ -94,31 +116,35 @@ pub(crate) fn answers(
     let checked = envelopes
         .map(move |received| {
             let registrar = Arc::clone(&registrar);
-            tokio::spawn(async move {
-                let envelope = received
-                    .map_err(|e| Refusal::bad(format!("the message is not an envelope: {}", e.message())))?;
-                admit(&registrar, envelope)
-            })
+            tokio::spawn(async move { measured(&registrar, received) })
         })
         .buffered(CHECKING)
-        .map(|joined| {
-            joined.unwrap_or_else(|e| Err(Refusal::new(common::Status::InternalServerError, e.to_string())))
+        .map(|joined| match joined {
+            Ok((course, admitted)) => (Some(course), admitted),
+            Err(e) => {
+                let refusal = Refusal::new(common::Status::InternalServerError, e.to_string());
+                (None, Err(refusal))
+            }
         });
     let answered = checked
-        .then(|admitted| async {
+        .then(|(course, admitted)| async {
             match admitted {
                 Ok(admitted) => {
                     let first = admitted.consensus.enqueue(&admitted.checked).await;
-                    Ok((admitted, first))
+                    (course, Ok((admitted, first)))
                 }
-                Err(refusal) => Err(refusal),
+                Err(refusal) => (course, Err(refusal)),
             }
         })
-        .map(|queued| async {
-            match queued {
+        .map(|(course, queued)| async {
+            let outcome = match queued {
                 Ok((admitted, first)) => admitted.consensus.settle(&admitted.checked, first).await,
                 Err(refusal) => Err(refusal),
+            };
+            if let Some(course) = course {
+                course.answered(&outcome);
             }
+            outcome
         })
         .buffered(WAITING)
         .map(answer)

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chain::Chain;
 use crate::config::RaftConfig;
 use crate::consensus::{Consensus, ConsensusParts};
+use crate::metrics::OrdererMetrics;
 use crate::peers::{Dialling, Peers, orderer_roots};
 use crate::puller::{PullError, Puller};
 
@@ -35,6 +36,7 @@ pub(crate) struct NodeContext {
     pub(crate) dialling: Arc<Dialling>,
     pub(crate) own_address: String,
     pub(crate) raft: RaftConfig,
+    pub(crate) metrics: Arc<OrdererMetrics>,
 }
 
 /// What the node does in a channel at the moment.
@@ -113,6 +115,10 @@ impl OrdererChannel {
             }
         }));
         channel
+    }
+
+    pub(crate) fn metrics(&self) -> &OrdererMetrics {
+        &self.context.metrics
     }
 
     pub(crate) fn chain(&self) -> Option<Arc<Chain>> {
@@ -409,6 +415,7 @@ impl OrdererChannel {
             puller: Arc::new(self.puller(stop.clone())),
             settings: self.context.raft.clone(),
             own_address: self.context.own_address.clone(),
+            metrics: Arc::clone(&self.context.metrics),
             stop,
         })
         .await
@@ -416,7 +423,13 @@ impl OrdererChannel {
         self.role.send_replace(Role::Consenter(Arc::clone(&consensus)));
         let mut changes = chain.config_changes();
         let mut metrics = consensus.raft.metrics();
+        let mut led_by = None;
         loop {
+            let leader = metrics.borrow_and_update().current_leader;
+            if leader.is_some() && leader != led_by {
+                self.context.metrics.leader_changes.count(&[&self.id]);
+                led_by = leader;
+            }
             if chain
                 .head()
                 .member_by_address(&self.context.own_address)

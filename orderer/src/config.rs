@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use selvedge_operations::OperationsConfig;
 use serde::Deserialize;
 
 use crate::OrdererError;
@@ -119,14 +120,6 @@ pub struct AdminConfig {
     pub tls: Option<TlsConfig>,
 }
 
-/// Health and metrics.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OperationsConfig {
-    /// Address to listen on.
-    pub listen: String,
-}
-
 /// Raft's clock, and how long it keeps what it no longer needs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -197,6 +190,9 @@ impl OrdererConfig {
         }
         if let Some(tls) = self.admin.as_mut().and_then(|a| a.tls.as_mut()) {
             tls.resolve(base);
+        }
+        if let Some(operations) = &mut self.operations {
+            operations.resolve(base);
         }
         if let Some(tls) = &mut self.cluster.tls {
             tls.certificate = base.join(&tls.certificate);

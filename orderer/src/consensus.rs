@@ -17,6 +17,7 @@ use crate::chain::{Chain, Member};
 use crate::config::RaftConfig;
 use crate::filter::Refusal;
 use crate::forward::Forwarder;
+use crate::metrics::OrdererMetrics;
 use crate::peers::Peers;
 use crate::puller::Puller;
 use crate::raft::log_store::LogStore;
@@ -99,6 +100,7 @@ pub(crate) struct ConsensusParts {
     pub(crate) puller: Arc<Puller>,
     pub(crate) settings: RaftConfig,
     pub(crate) own_address: String,
+    pub(crate) metrics: Arc<OrdererMetrics>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -133,6 +135,7 @@ impl Consensus {
             puller,
             settings,
             own_address,
+            metrics,
             stop,
         } = parts;
         let failed = |why: String| ConsensusError::Raft {
@@ -160,7 +163,13 @@ impl Consensus {
             .map_err(|e| failed(e.to_string()))?;
         raft.runtime_config().elect(gate.is_open());
         let (queue, submissions) = mpsc::channel(WAITING_ENVELOPES);
-        let sequencer = Sequencer::new(Arc::clone(&chain), raft.clone(), submissions, stop.clone());
+        let sequencer = Sequencer::new(
+            Arc::clone(&chain),
+            raft.clone(),
+            submissions,
+            stop.clone(),
+            metrics,
+        );
         let consensus = Arc::new(Self {
             id,
             raft,

@@ -20,6 +20,9 @@ const TIME_WINDOW: i64 = 15 * 60;
 /// How often a waiting stream looks whether there is still a leader and the certificate still valid.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// `filtered` and `data_type` of Fabric's metrics.
+const KIND: [&str; 2] = ["false", "block"];
+
 type Answers = mpsc::Sender<Result<orderer::DeliverResponse, Status>>;
 
 /// What the caller of a Deliver stream is known by.
@@ -80,7 +83,7 @@ pub(crate) async fn serve(
             },
         };
         let end = match open(&registrar, &caller, &envelope) {
-            Ok(mut session) => session.run(&answers).await,
+            Ok(mut session) => session.run_measured(&answers).await,
             Err(status) => End::Status(status),
         };
         let End::Status(status) = end else { return };
@@ -208,6 +211,20 @@ impl Session {
         Ok(())
     }
 
+    async fn run_measured(&mut self, answers: &Answers) -> End {
+        let (channel, id) = (Arc::clone(&self.channel), self.chain.channel().to_owned());
+        let metrics = channel.metrics();
+        let [filtered, data_type] = KIND;
+        metrics.requests_received.count(&[&id, filtered, data_type]);
+        let end = self.run(answers).await;
+        let success = matches!(end, End::Status(common::Status::Success));
+        let success = if success { "true" } else { "false" };
+        metrics
+            .requests_completed
+            .count(&[&id, filtered, data_type, success]);
+        end
+    }
+
     async fn run(&mut self, answers: &Answers) -> End {
         match self.deliver(answers).await {
             Ok(()) => End::Status(common::Status::Success),
@@ -233,6 +250,9 @@ impl Session {
                 () = self.channel.stopping().cancelled_owned() => return Err(End::Gone),
                 sent = answers.send(Ok(answer)) => sent.map_err(|_| Gone)?,
             }
+            let [filtered, data_type] = KIND;
+            let place = [self.chain.channel(), filtered, data_type];
+            self.channel.metrics().blocks_sent.count(&place);
             if self.next == self.stop {
                 return Ok(());
             }

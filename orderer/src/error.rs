@@ -36,6 +36,9 @@ pub enum OrdererError {
     /// A listener or its TLS does not work.
     #[error(transparent)]
     Comm(#[from] CommError),
+    /// The operations endpoint cannot be opened.
+    #[error(transparent)]
+    Operations(#[from] selvedge_operations::OperationsError),
 }
 
 /// Why a channel was not joined (spec 05 §7).

@@ -7,15 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::response::IntoResponse;
-use axum::routing::get;
 use futures::{Stream, StreamExt};
 use selvedge_comm::{
     ClientAuth, MAX_MESSAGE_BYTES, ServerTls, TlsIdentity, bind, client_certificate, serve_grpc, serve_http,
 };
 use selvedge_msp::{Certificate, SigningIdentity};
+use selvedge_operations::OperationsListener;
 use selvedge_proto::orderer::atomic_broadcast_server::{AtomicBroadcast, AtomicBroadcastServer};
 use selvedge_proto::selvedge::cluster::cluster_server::ClusterServer;
 use selvedge_proto::{common, orderer};
@@ -32,6 +29,7 @@ use crate::cluster::ClusterService;
 use crate::config::{ClientAuthConfig, OrdererConfig, TlsConfig};
 use crate::deliver::{self, Caller};
 use crate::error::{JoinError, OrdererError};
+use crate::operations;
 use crate::peers::Dialling;
 use crate::registrar::Registrar;
 
@@ -85,12 +83,14 @@ impl AtomicBroadcast for Ordering {
         };
         let (answers, outgoing) = tokio::sync::mpsc::channel(DELIVER_AHEAD);
         let registrar = Arc::clone(&self.registrar);
-        let stop = self.stop.clone();
+        let (stop, metrics) = (self.stop.clone(), Arc::clone(registrar.metrics()));
         tokio::spawn(async move {
+            metrics.streams_opened.count(&[]);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = deliver::serve(registrar, caller, request.into_inner(), answers) => {}
             }
+            metrics.streams_closed.count(&[]);
         });
         Ok(Response::new(ReceiverStream::new(outgoing).boxed()))
     }
@@ -163,6 +163,7 @@ impl Orderer {
             dialling: Arc::new(dialling(&config)?),
             own_address: config.external_address.clone(),
             raft: config.raft.clone(),
+            metrics: Arc::default(),
         });
         let bound = config
             .tls
@@ -182,7 +183,7 @@ impl Orderer {
             None => None,
         };
         let operations = match &config.operations {
-            Some(operations) => Some(listen(&operations.listen).await?),
+            Some(operations) => Some(OperationsListener::open(operations).await?),
             None => None,
         };
         let registrar = Arc::new(Registrar::open(&config.data_dir, context).await?);
@@ -210,8 +211,10 @@ impl Orderer {
                     .max_decoding_message_size(MAX_MESSAGE_BYTES)
                     .max_encoding_message_size(MAX_MESSAGE_BYTES),
             );
+        let watched = operations::of(&registrar);
+        let routes = operations::grpc(&watched).watch(routes.routes());
         let stopped = stop.clone().cancelled_owned();
-        servers.spawn(async move { Ok(serve_grpc(listener, tls, routes.routes(), stopped).await?) });
+        servers.spawn(async move { Ok(serve_grpc(listener, tls, routes, stopped).await?) });
 
         let admin_address = admin.map(|((listener, address), tls)| {
             let router = admin::router(Arc::clone(&registrar));
@@ -219,10 +222,10 @@ impl Orderer {
             servers.spawn(async move { Ok(serve_http(listener, tls, router, stopped).await?) });
             address
         });
-        let operations_address = operations.map(|(listener, address)| {
-            let router = operations_router(Arc::clone(&registrar));
+        let operations_address = operations.map(|listener| {
+            let address = listener.address();
             let stopped = stop.clone().cancelled_owned();
-            servers.spawn(async move { Ok(serve_http(listener, None, router, stopped).await?) });
+            servers.spawn(async move { Ok(listener.serve(watched, stopped).await?) });
             address
         });
         tracing::info!(orderer = %config.id, %address, channels = registrar.infos().len(), "ordering node is up");
@@ -306,48 +309,4 @@ pub async fn run(
     };
     orderer.stop().await;
     outcome
-}
-
-fn operations_router(registrar: Arc<Registrar>) -> Router {
-    Router::new()
-        .route("/healthz", get(health))
-        .route("/metrics", get(metrics))
-        .with_state(registrar)
-}
-
-async fn health(State(registrar): State<Arc<Registrar>>) -> axum::response::Response {
-    let failed: Vec<String> = registrar
-        .infos()
-        .into_iter()
-        .filter(|c| c.status == "failed")
-        .map(|c| c.name)
-        .collect();
-    let (code, status) = if failed.is_empty() {
-        (axum::http::StatusCode::OK, "OK")
-    } else {
-        (axum::http::StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
-    };
-    let body = serde_json::json!({"status": status, "failed_checks": failed});
-    (code, axum::Json(body)).into_response()
-}
-
-async fn metrics(State(registrar): State<Arc<Registrar>>) -> String {
-    let mut text = String::from("# TYPE orderer_channel_height gauge\n");
-    for channel in registrar.all() {
-        let info = channel.info();
-        text.push_str(&format!(
-            "orderer_channel_height{{channel=\"{}\"}} {}\n",
-            info.name, info.height
-        ));
-    }
-    text.push_str("# TYPE consensus_etcdraft_is_leader gauge\n");
-    for channel in registrar.all() {
-        let leads = channel.consensus().is_some_and(|c| c.is_leader());
-        let name = channel.info().name;
-        text.push_str(&format!(
-            "consensus_etcdraft_is_leader{{channel=\"{name}\"}} {}\n",
-            u8::from(leads)
-        ));
-    }
-    text
 }

@@ -16,6 +16,7 @@ use selvedge_proto::{METADATA_SLOTS, common};
 use crate::chain::Chain;
 use crate::channel::{ChannelInfo, NodeContext, OrdererChannel, blocks_dir, join_block_path};
 use crate::error::{JoinError, OrdererError, RemoveError};
+use crate::metrics::OrdererMetrics;
 
 /// The channels that this node has joined.
 pub(crate) struct Registrar {
@@ -56,6 +57,15 @@ impl Registrar {
             channels: RwLock::new(channels),
             changing: tokio::sync::Mutex::new(()),
         })
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<OrdererMetrics> {
+        &self.context.metrics
+    }
+
+    /// Who this node is.
+    pub(crate) fn identity(&self) -> &selvedge_msp::SigningIdentity {
+        &self.context.signer
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<OrdererChannel>> {

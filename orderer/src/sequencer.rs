@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chain::Chain;
 use crate::cutter::{Cutter, Limits};
 use crate::filter::{self, Kind, Refusal};
+use crate::metrics::OrdererMetrics;
 use crate::raft::{Applied, Batch, Raft};
 
 /// Batches proposed and not yet applied. With more the queue waits, and with it the submitters.
@@ -84,6 +85,9 @@ pub(crate) struct Sequencer {
     deadline: Option<Instant>,
     /// The term in which everything of earlier terms is known to be applied.
     ready_term: Option<u64>,
+    /// Since when the batch that is pending is filled.
+    filling: Option<Instant>,
+    metrics: Arc<OrdererMetrics>,
 }
 
 fn limits(chain: &Chain) -> (Limits, Duration) {
@@ -115,6 +119,7 @@ impl Sequencer {
         raft: Raft,
         queue: mpsc::Receiver<Submission>,
         stop: CancellationToken,
+        metrics: Arc<OrdererMetrics>,
     ) -> Self {
         let cutter = Cutter::new(limits(&chain).0);
         let cutter_sequence = chain.bundle().sequence();
@@ -128,6 +133,8 @@ impl Sequencer {
             in_flight: FuturesUnordered::new(),
             deadline: None,
             ready_term: None,
+            filling: None,
+            metrics,
         }
     }
 
@@ -241,6 +248,9 @@ impl Sequencer {
             _permit: permit,
         };
         let was_empty = !self.cutter.has_pending();
+        if was_empty {
+            self.filling = Some(Instant::now());
+        }
         let batches = self.cutter.push(pending, filter::size(&checked.envelope));
         let cut_some = !batches.is_empty();
         for batch in batches {
@@ -276,6 +286,12 @@ impl Sequencer {
     }
 
     async fn propose(&mut self, batch: Vec<Pending>) {
+        // What is left begins the next batch.
+        if let Some(since) = self.filling.replace(Instant::now()) {
+            self.metrics
+                .block_fill
+                .observe(&[self.chain.channel()], since.elapsed());
+        }
         let proposal = Batch {
             config_sequence: self.cutter_sequence,
             config: false,

@@ -10,5 +10,6 @@ mod admin;
 mod cluster;
 mod deliver;
 mod filters;
+mod operations;
 mod reconfigure;
 mod support;
