@@ -137,3 +137,7 @@ pub async fn run(config: EdgeConfig, shutdown: impl Future<Output = ()>) -> Resu
     shutdown.await;
     edge.stop().await
 }
+
+#[cfg(test)]
+#[path = "node_tests.rs"]
+mod tests;
