@@ -1,5 +1,7 @@
 //! Servers and clients of this crate against each other, over real TLS on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
