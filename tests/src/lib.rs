@@ -5,6 +5,8 @@
 //!   │
 //!   ├─ Proxy      a connection that can be cut, stalled, slowed, half-closed
 //!   ├─ Edge       an edge gateway process
+//!   ├─ CaServer   a certificate authority process, root and intermediate
+//!   ├─ npm        official clients from npm, in folders of their own
 //!   ├─ probe      a small contract with one function for every way to behave and misbehave
 //!   ├─ crooked    certificates and signatures as they must not be
 //!   ├─ load       transactions in numbers, with what was acknowledged written down
@@ -21,6 +23,7 @@
     reason = "this crate is the tests' own: a failure is reported by a panic with its story"
 )]
 
+mod authority;
 pub mod checker;
 mod clients;
 pub mod config_update;
@@ -29,6 +32,7 @@ mod edge;
 mod growth;
 pub mod load;
 mod network;
+pub mod npm;
 mod ports;
 pub mod probe;
 mod process;
@@ -36,6 +40,7 @@ mod proxy;
 pub mod raw;
 mod wait;
 
+pub use authority::{CaServer, INTERMEDIATE, ROOT};
 pub use clients::json;
 pub use edge::{Device, Edge, http};
 pub use network::{Network, ORG1_PEER, ORG2_PEER, Options};

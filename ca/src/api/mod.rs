@@ -32,12 +32,14 @@ use query::Query;
 
 /// Largest request body in bytes.
 const MAX_BODY_BYTES: usize = 256 * 1024;
-/// Time for a client to send its request's body.
+/// A request is small: a client on the slowest line sends it in this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The authorities of a server; the first is the default.
 pub(crate) struct Authorities {
     list: Vec<Arc<Authority>>,
+    /// Time for a client to send its request's body.
+    body_timeout: Duration,
     /// Requests under work at a time. Hashing secrets keeps a core busy, and one that waits costs little.
     slots: Semaphore,
 }
@@ -47,6 +49,7 @@ impl Authorities {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             list,
+            body_timeout: BODY_TIMEOUT,
             slots: Semaphore::new(4 * cores),
         }
     }
@@ -192,9 +195,9 @@ fn refused(refusal: &Refusal, call: &str) -> Response {
 }
 
 /// Reads a body of bounded length in bounded time.
-async fn read_body(body: Body) -> Result<Bytes, Refusal> {
+async fn read_body(body: Body, limit: Duration) -> Result<Bytes, Refusal> {
     let read = Limited::new(body, MAX_BODY_BYTES).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, read).await {
+    match tokio::time::timeout(limit, read).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
             413,
@@ -205,7 +208,7 @@ async fn read_body(body: Body) -> Result<Bytes, Refusal> {
         Err(_) => Err(Refusal::new(
             408,
             3,
-            format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
+            format!("the body did not arrive within {limit:?}"),
         )),
     }
 }
@@ -239,7 +242,7 @@ fn route(methods: Methods) -> MethodRouter<Arc<Authorities>> {
                 let text = format!("Method {method} is not allowed for this path");
                 return refused(&Refusal::new(405, 1, text), &name);
             };
-            let done = match read_body(body).await {
+            let done = match read_body(body, authorities.body_timeout).await {
                 Ok(body) => {
                     let call = Call {
                         authorities,
