@@ -49,6 +49,12 @@ pub(crate) fn show(payload: &[u8]) -> String {
 
 /// A contract's refusal reads better alone than inside the gateway's sentence about it.
 pub(crate) fn explain(error: selvedge_sdk::Error, chaincode: &str, function: &str) -> CliError {
+    if let selvedge_sdk::Error::Commit(refused) = &error {
+        return CliError::said(format!(
+            "{chaincode} {function}: {refused}; `selvedge explain {}` tells why",
+            refused.transaction_id
+        ));
+    }
     match error.contract_refusal() {
         Some((status, message)) => {
             CliError::said(format!("{chaincode} refuses {function} ({status}): {message}"))

@@ -86,7 +86,7 @@ fn text(story: &Story, peer: &str) -> String {
             line("read", read);
         }
         for write in &call.writes {
-            line("wrote", write);
+            line(if story.is_valid() { "wrote" } else { "would write" }, write);
         }
         if let Some(event) = &call.event {
             line("event", event);

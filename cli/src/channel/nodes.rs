@@ -1,5 +1,7 @@
 //! Nodes in channels: create, join, leave.
 
+use std::time::{Duration, Instant};
+
 use selvedge_channel::check_channel_id;
 use selvedge_sdk::participation::OrdererAdmin;
 use selvedge_sdk::{PeerClient, Seek};
@@ -8,8 +10,12 @@ use super::source::{self, Current, encoded, reader};
 use crate::args::{CreateArgs, NodeArgs};
 use crate::error::{CliError, During};
 use crate::network::config::{BatchConfig, ChannelConfig};
-use crate::network::{genesis, nodes, restart_without};
+use crate::network::{chain_height, genesis, nodes, restart_without};
 use crate::session::{OrdererRef, PeerRef, Session};
+
+/// A peer that joins a long chain goes on fetching after this time.
+const CATCH_UP_TIME: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
 
 /// `channel create`
 pub(super) async fn create(args: &CreateArgs) -> Result<(), CliError> {
@@ -91,7 +97,30 @@ pub(super) async fn join(args: &NodeArgs) -> Result<(), CliError> {
     let peer = node_peer(&session, &args.node)?;
     let admin = session.identity(&peer.administrator())?;
     let block = source::block(&session, &admin, channel, Seek::one(0)).await?;
-    join_peer(&session, peer, channel, &encoded(&block)).await
+    join_peer(&session, peer, channel, &encoded(&block)).await?;
+    let newest = source::block(&session, &admin, channel, Seek::newest()).await?;
+    catch_up(&session, peer, channel, source::number(&newest) + 1).await
+}
+
+/// Waits until a peer has the blocks that the orderers had: before, it knows an older configuration, in which its own
+/// organisation may be missing.
+async fn catch_up(session: &Session, peer: PeerRef<'_>, channel: &str, height: u64) -> Result<(), CliError> {
+    let deadline = Instant::now() + CATCH_UP_TIME;
+    loop {
+        // Until it knows that its organisation is a member, the peer answers nobody.
+        let reached = chain_height(session, peer, channel).await.unwrap_or(0);
+        if reached >= height {
+            println!("it has all {reached} blocks");
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            println!(
+                "it is still fetching blocks ({reached} of {height}); `selvedge channel info` shows how far it is"
+            );
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 fn node_peer<'a>(session: &'a Session, node: &str) -> Result<PeerRef<'a>, CliError> {

@@ -55,19 +55,39 @@ impl Wanted<'_> {
 
     /// The definition that follows on the committed one.
     pub(crate) fn following(&self, committed: Option<&CommittedDefinition>) -> Result<Definition, CliError> {
-        let last = committed.map_or(0, |c| c.sequence);
-        let next = last + 1;
+        let (last, next) = sequences(committed);
         let sequence = self.sequence.unwrap_or(next);
-        if sequence != next {
-            let state = match committed {
-                Some(c) => format!("sequence {last} (version {}) is committed", c.version),
-                None => "it is not committed on the channel yet".to_owned(),
-            };
-            return Err(CliError::said(format!(
-                "chaincode {}: the sequence must be {next}, not {sequence}: {state}",
-                self.name
-            )));
+        if sequence == next {
+            return self.definition(sequence);
         }
+        Err(CliError::said(format!(
+            "chaincode {}: the sequence must be {next}, not {sequence}: {}",
+            self.name,
+            state(last, committed)
+        )))
+    }
+
+    /// The definition that follows, or, if its sequence is asked for, the committed one: an organisation that came later
+    /// approves what is in force, with the package that it runs.
+    pub(crate) fn approvable(&self, committed: Option<&CommittedDefinition>) -> Result<Definition, CliError> {
+        let (last, next) = sequences(committed);
+        let sequence = self.sequence.unwrap_or(next);
+        if sequence == next || (sequence == last && committed.is_some()) {
+            return self.definition(sequence);
+        }
+        let current = if committed.is_some() {
+            format!(" (or {last}, to approve what is in force)")
+        } else {
+            String::new()
+        };
+        Err(CliError::said(format!(
+            "chaincode {}: the sequence must be {next}{current}, not {sequence}: {}",
+            self.name,
+            state(last, committed)
+        )))
+    }
+
+    fn definition(&self, sequence: i64) -> Result<Definition, CliError> {
         let collections = self.collections.map(collections::read).transpose()?;
         Ok(Definition {
             name: self.name.to_owned(),
@@ -81,6 +101,19 @@ impl Wanted<'_> {
             collections,
             init_required: self.init_required,
         })
+    }
+}
+
+/// Sequence of the committed definition, 0 for none, and the next one.
+fn sequences(committed: Option<&CommittedDefinition>) -> (i64, i64) {
+    let last = committed.map_or(0, |c| c.sequence);
+    (last, last.saturating_add(1))
+}
+
+fn state(last: i64, committed: Option<&CommittedDefinition>) -> String {
+    match committed {
+        Some(c) => format!("sequence {last} (version {}) is committed", c.version),
+        None => "it is not committed on the channel yet".to_owned(),
     }
 }
 

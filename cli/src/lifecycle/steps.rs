@@ -151,7 +151,7 @@ pub(crate) async fn approve(args: &ApproveArgs) -> Result<(), CliError> {
     let members = Members::of(&session, &args.channel, Some(&args.identity)).await?;
     let wanted = Wanted::from(&args.definition);
     let peer = members.own_peer(&args.identity)?;
-    let definition = wanted.following(members.committed(peer, wanted.name).await?.as_ref())?;
+    let definition = wanted.approvable(members.committed(peer, wanted.name).await?.as_ref())?;
     let package_id = package_of(args, &session, peer, &wanted).await?;
     let client = members.direct(&args.identity, &[peer])?;
     let done = lifecycle::approve(&client, &args.channel, &definition, package_id.as_deref())
