@@ -1,6 +1,7 @@
 //! An edge gateway as a process, and a device for it.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use selvedge_comm::{HttpAnswer, HttpClient, Method};
@@ -8,7 +9,7 @@ use selvedge_sdk::ClientTls;
 use serde_json::{Value, json};
 
 use crate::network::text;
-use crate::process::NodeFiles;
+use crate::process::{NodeFiles, kill, runs};
 use crate::{Network, eventually, ports};
 
 /// A device that an organisation's authority has enrolled.
@@ -74,7 +75,8 @@ impl Network {
 #[derive(Debug)]
 pub struct Edge {
     files: NodeFiles,
-    network: PathBuf,
+    scratch: PathBuf,
+    pid: AtomicU32,
     listen: String,
 }
 
@@ -111,7 +113,8 @@ impl Edge {
             .expect("the configuration");
         let edge = Self {
             files,
-            network: network.scratch().to_owned(),
+            scratch: network.scratch().to_owned(),
+            pid: AtomicU32::new(0),
             listen,
         };
         edge.restart().await;
@@ -120,7 +123,7 @@ impl Edge {
 
     /// Starts the process again after [`Self::kill`].
     pub async fn restart(&self) {
-        self.files.start("edge");
+        self.pid.store(self.files.start("edge"), Ordering::Relaxed);
         eventually("the edge gateway serves", Duration::from_secs(20), || async {
             let answer = http(Method::GET, &format!("{}/healthz", self.url()), &Value::Null).await;
             answer.map_err(|e| format!("{e}; its log:\n{}", self.log()))
@@ -130,11 +133,17 @@ impl Edge {
 
     /// Kills the process as a power cut would.
     pub fn kill(&self) {
+        let pid = self.pid();
         assert!(
-            self.files.kill(&self.network),
+            runs(pid, &self.scratch),
             "the edge gateway has ended by itself:\n{}",
             self.log()
         );
+        kill(pid);
+    }
+
+    fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
     }
 
     /// Base of its REST interface.
@@ -158,7 +167,7 @@ impl Edge {
 
     /// Resident memory in KiB.
     pub fn memory_kib(&self) -> u64 {
-        let pid = self.files.pid(&self.network).expect("the edge gateway runs");
+        let pid = self.pid();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("process status");
         let line = status
             .lines()
@@ -177,7 +186,10 @@ impl Drop for Edge {
         if std::thread::panicking() {
             eprintln!("--- edge gateway\n{}", self.log());
         }
-        self.files.kill(&self.network);
+        // By its number, since the network's folder with the pid file may be gone by now.
+        if runs(self.pid(), &self.scratch) {
+            kill(self.pid());
+        }
     }
 }
 

@@ -64,13 +64,7 @@ impl NodeFiles {
             .trim()
             .parse()
             .ok()?;
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let ours = String::from_utf8_lossy(&command).contains(&*network.to_string_lossy());
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let zombie = stat
-            .rsplit_once(") ")
-            .is_some_and(|(_, rest)| rest.starts_with('Z'));
-        (ours && !zombie).then_some(pid)
+        runs(pid, network).then_some(pid)
     }
 
     /// Kills the process at once, as a power cut would, and waits until it is gone.
@@ -78,20 +72,12 @@ impl NodeFiles {
         let Some(pid) = self.pid(network) else {
             return false;
         };
-        signal(pid, "KILL");
-        let start = Instant::now();
-        while !has_ended(pid) {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "process {pid} survives SIGKILL"
-            );
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        kill(pid);
         true
     }
 
     /// Starts the node again with its configuration file; its output is appended to its log.
-    pub(crate) fn start(&self, role: &str) {
+    pub(crate) fn start(&self, role: &str) -> u32 {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
@@ -105,12 +91,14 @@ impl NodeFiles {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|e| panic!("{} does not start: {e}", self.dir.display()));
-        std::fs::write(self.pid_file(), child.id().to_string()).expect("pid file");
+        let pid = child.id();
+        std::fs::write(self.pid_file(), pid.to_string()).expect("pid file");
         // Somebody has to take note of its end, or it stays a zombie.
         std::thread::spawn(move || {
             let mut child = child;
             child.wait()
         });
+        pid
     }
 
     /// The end of the log.
@@ -120,6 +108,26 @@ impl NodeFiles {
         // What Raft says of itself would hide everything else.
         let all: Vec<&str> = text.lines().filter(|l| !l.contains("INFO openraft")).collect();
         all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+/// Whether a process runs and is one of ours: its command line names this folder.
+pub(crate) fn runs(pid: u32, folder: &Path) -> bool {
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    // A zombie has no command line.
+    String::from_utf8_lossy(&command).contains(&*folder.to_string_lossy())
+}
+
+/// Kills one of our processes and waits until it is gone.
+pub(crate) fn kill(pid: u32) {
+    signal(pid, "KILL");
+    let start = Instant::now();
+    while !has_ended(pid) {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "process {pid} survives SIGKILL"
+        );
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -136,8 +144,7 @@ fn has_ended(pid: u32) -> bool {
     zombie && threads <= 1
 }
 
-/// Sends a signal to one process.
-pub(crate) fn signal(pid: u32, name: &str) {
+fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill")
         .arg(format!("-{name}"))
         .arg(pid.to_string())
