@@ -33,8 +33,9 @@ function handle(certificate) {
     const x509 = new crypto.X509Certificate(certificate);
     const der = x509.raw;
     const at = der.indexOf(Buffer.from([0x06, 0x03, 0x55, 0x1d, 0x23]));
-    const key = der.indexOf(Buffer.from([0x80, 0x20]), at);
-    return { serial: x509.serialNumber, aki: der.subarray(key + 2, key + 34).toString('hex') };
+    // After the object id: OCTET STRING, SEQUENCE, [0] and its length, each of them short.
+    const key = at + 11;
+    return { serial: x509.serialNumber, aki: der.subarray(key, key + der[key - 1]).toString('hex') };
 }
 
 async function refused(promise, code) {
