@@ -219,9 +219,49 @@ impl DeliverMetrics {
     }
 }
 
+/// A request that is being served. It has ended when this is dropped: clients mostly leave without a word.
+pub(crate) struct DeliverRequest<'a> {
+    metrics: &'a DeliverMetrics,
+    channel: String,
+    kind: [&'static str; 2],
+    pub(crate) success: bool,
+}
+
+impl DeliverMetrics {
+    /// Counts a request on a channel of this peer. `kind` is `filtered` and `data_type`.
+    pub(crate) fn begin(&self, channel: &str, kind: [&'static str; 2]) -> DeliverRequest<'_> {
+        self.received.count(&[channel, kind[0], kind[1]]);
+        DeliverRequest {
+            metrics: self,
+            channel: channel.to_owned(),
+            kind,
+            success: false,
+        }
+    }
+}
+
+impl Drop for DeliverRequest<'_> {
+    fn drop(&mut self) {
+        let success = if self.success { "true" } else { "false" };
+        let labels = [self.channel.as_str(), self.kind[0], self.kind[1], success];
+        self.metrics.completed.count(&labels);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_that_are_dropped_have_ended_without_success() {
+        let metrics = DeliverMetrics::default();
+        let kind = ["true", "filtered_block"];
+        drop(metrics.begin("trade", kind));
+        metrics.begin("trade", kind).success = true;
+        let ended = |success| metrics.completed.value(&["trade", kind[0], kind[1], success]);
+        assert_eq!((ended("false"), ended("true")), (1, 1));
+        assert_eq!(metrics.received.value(&["trade", kind[0], kind[1]]), 2);
+    }
 
     #[test]
     fn made_up_chaincode_names_are_not_told_apart() {

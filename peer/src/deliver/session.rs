@@ -127,14 +127,9 @@ impl Session {
 
     async fn serve(&self, envelope: &common::Envelope) -> Result<(), End> {
         let access = self.admit(envelope)?;
-        let channel = Arc::clone(&access.channel);
-        let [filtered, data_type] = self.kind.labels();
-        self.metrics.received.count(&[channel.id(), filtered, data_type]);
+        let mut counted = self.metrics.begin(access.channel.id(), self.kind.labels());
         let served = self.send_blocks(access).await;
-        let success = if served.is_ok() { "true" } else { "false" };
-        self.metrics
-            .completed
-            .count(&[channel.id(), filtered, data_type, success]);
+        counted.success = served.is_ok();
         served
     }
 

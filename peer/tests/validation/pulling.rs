@@ -8,6 +8,7 @@ use futures::Stream;
 use parking_lot::Mutex;
 use selvedge_comm::{ClientAuth, ServerTls, client_certificate};
 use selvedge_peer::PeerChannel;
+use selvedge_peer::pipeline::CommitPipeline;
 use selvedge_peer::puller::{self, PullerOptions};
 use selvedge_proto::orderer::atomic_broadcast_server::{AtomicBroadcast, AtomicBroadcastServer};
 use selvedge_proto::orderer::{
@@ -239,6 +240,18 @@ async fn goes_on_where_it_stood_with_another_orderer() {
         let header = setup.blocks[8].header.as_ref().unwrap();
         Some(selvedge_proto::block_hash(header))
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_in_trouble_says_so_until_it_commits_again() {
+    let setup = setup(1, 3).await;
+    let pipeline = CommitPipeline::start(Arc::clone(&setup.channel)).unwrap();
+    pipeline.submit(setup.blocks[2].clone()).await.unwrap();
+    let failed = pipeline.finish().await.unwrap_err().to_string();
+    let trouble = setup.channel.trouble().unwrap();
+    assert!(trouble.ends_with(&failed), "{trouble}");
+    setup.channel.process_block(setup.blocks[1].clone()).unwrap();
+    assert_eq!(setup.channel.trouble(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
