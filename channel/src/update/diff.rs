@@ -15,7 +15,7 @@ use crate::values::names;
 pub struct Difference {
     /// Which element, or a part of a value: then the part follows the path after a colon.
     pub path: String,
-    /// What it was; `None` when it is new.
+    /// What it was; `None` when it is new. Of a list each text that comes or goes is a difference of its own.
     pub old: Option<String>,
     /// What it becomes; `None` when it is removed.
     pub new: Option<String>,

@@ -94,8 +94,9 @@ fn anchor_peers() {
     assert_eq!(
         lines,
         [
-            "~ /Channel/Application/Org1/AnchorPeers: peer0.org1.example.com:7051 -> peer1.org1.example.com:7051, \
-          peer2.org1.example.com:7052"
+            "- /Channel/Application/Org1/AnchorPeers: peer0.org1.example.com:7051",
+            "+ /Channel/Application/Org1/AnchorPeers: peer1.org1.example.com:7051",
+            "+ /Channel/Application/Org1/AnchorPeers: peer2.org1.example.com:7052",
         ]
     );
     let (next, _) = after(&network, |tree| tree.set_anchor_peers("Org1", &[]).unwrap());

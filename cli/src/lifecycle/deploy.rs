@@ -77,12 +77,15 @@ async fn run(members: &Members<'_>, wanted: &Wanted<'_>, wasm: &Path) -> Result<
             endorsers.push(*peer);
         }
     }
+    let mut last = 0;
     for peer in &endorsers {
         let client = members.direct(&peer.administrator(), &[*peer])?;
-        lifecycle::approve(&client, channel, &definition, Some(&package_id))
+        let done = lifecycle::approve(&client, channel, &definition, Some(&package_id))
             .await
             .during(|| format!("organisation {} does not approve {name}", peer.org.name))?;
+        last = last.max(done.block_number);
     }
+    members.settled(last).await;
     let organisations: Vec<&str> = endorsers.iter().map(|p| p.org.name.as_str()).collect();
     println!(
         "chaincode {name}: sequence {} approved by {}",
@@ -91,9 +94,10 @@ async fn run(members: &Members<'_>, wanted: &Wanted<'_>, wasm: &Path) -> Result<
     );
 
     let client = members.direct(&first.administrator(), &endorsers)?;
-    lifecycle::commit(&client, channel, &definition)
+    let done = lifecycle::commit(&client, channel, &definition)
         .await
         .during(|| format!("the definition of {name} is not committed"))?;
+    members.settled(done.block_number).await;
     println!(
         "chaincode {name}: version {} committed on channel {channel}",
         definition.version

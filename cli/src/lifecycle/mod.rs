@@ -7,6 +7,7 @@ mod readiness;
 mod steps;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use selvedge_msp::MspManager;
 use selvedge_sdk::lifecycle::{self, CommittedDefinition};
@@ -14,11 +15,15 @@ use selvedge_sdk::{ChannelInfo, Deadlines, DirectClient, DirectConfig, PeerAddre
 
 use crate::channel::source::{Current, reader};
 use crate::error::{CliError, During};
+use crate::network::chain_height;
 use crate::session::{PeerRef, Session};
 
 pub(crate) use definition::Wanted;
 pub(crate) use deploy::{deploy, deploy_if_missing};
 pub(crate) use steps::{approve, commit, install, list, package, readiness};
+
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
 
 /// A channel with the network's peers of its organisations.
 struct Members<'a> {
@@ -79,6 +84,21 @@ impl<'a> Members<'a> {
                     self.channel
                 )
             })
+    }
+
+    /// Waits until the network's peers have a block, so that the next step finds what this one did on whichever peer it
+    /// asks. A peer that is down is not waited for long.
+    async fn settled(&self, block: u64) {
+        let deadline = Instant::now() + SETTLE_TIME;
+        for peer in &self.peers {
+            while Instant::now() < deadline {
+                let height = chain_height(self.session, *peer, self.channel).await;
+                if height.is_ok_and(|height| height > block) {
+                    break;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        }
     }
 
     /// A client that endorses with `peers` and orders through every orderer.

@@ -157,6 +157,7 @@ pub(crate) async fn approve(args: &ApproveArgs) -> Result<(), CliError> {
     let done = lifecycle::approve(&client, &args.channel, &definition, package_id.as_deref())
         .await
         .during(|| format!("{} cannot approve {}", args.identity, definition.name))?;
+    members.settled(done.block_number).await;
     println!(
         "{} approves chaincode {} version {} sequence {} on channel {} with {} (block {})",
         peer.org.msp_id,
@@ -226,6 +227,7 @@ pub(crate) async fn commit(args: &AgreeArgs) -> Result<(), CliError> {
     let done = lifecycle::commit(&client, &args.channel, &definition)
         .await
         .during(|| format!("the definition of {} is not committed", definition.name))?;
+    members.settled(done.block_number).await;
     println!(
         "chaincode {} version {} sequence {} is committed on channel {} (block {})",
         definition.name, definition.version, definition.sequence, args.channel, done.block_number
