@@ -260,12 +260,11 @@ impl ClusterService {
         request: pb::SubmitRequest,
     ) -> Result<tokio::sync::oneshot::Receiver<Verdict>, Verdict> {
         let refused = |info: String| Verdict::Refused(Refusal::bad(info));
+        // Whoever may not forward, for example since it is no consenter any more, is told to look for another way: its
+        // client did nothing wrong, and another orderer takes the envelope.
         let consensus = self
             .consensus(leaf, &request.channel)
-            .map_err(|status| match status.code() {
-                tonic::Code::Unavailable => Verdict::Retry,
-                _ => Verdict::Refused(Refusal::new(common::Status::Forbidden, status.message())),
-            })?;
+            .map_err(|_| Verdict::Retry)?;
         if !consensus.is_leader() {
             return Err(Verdict::Retry);
         }
