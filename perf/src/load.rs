@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use selvedge_sdk::{DirectClient, Error, Gateway, Invocation, Stages};
+use selvedge_sdk::{Committed, DirectClient, Error, Gateway, Invocation, Stages};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -41,16 +41,19 @@ pub(crate) struct Sample {
     pub(crate) submit: Duration,
     /// Until its commit was known.
     pub(crate) commit: Duration,
+    /// The block that holds it; none of an evaluation.
+    pub(crate) block: Option<u64>,
 }
 
 impl Sample {
-    fn new(due: Instant, started: Instant, stages: Stages) -> Self {
+    fn new(due: Instant, started: Instant, stages: Stages, block: Option<u64>) -> Self {
         Self {
             total: started.saturating_duration_since(due) + stages.committed,
             endorse: stages.endorsed,
             check: stages.checked.saturating_sub(stages.endorsed),
             submit: stages.ordered.saturating_sub(stages.checked),
             commit: stages.committed.saturating_sub(stages.ordered),
+            block,
         }
     }
 }
@@ -243,18 +246,18 @@ impl Worker {
     async fn one(&self, due: Instant) -> Result<Sample, String> {
         let started = Instant::now();
         let invocation = self.invocation();
-        let stages = match (&self.client, self.run.operation) {
+        let committed = |c: Committed| (c.stages, Some(c.block_number));
+        let done = match (&self.client, self.run.operation) {
             (Client::Gateway(gateway), Operation::Get) => {
-                gateway.evaluate(&invocation).await.map(|_| answered(started))
+                gateway.evaluate(&invocation).await.map(|_| (answered(started), None))
             }
             (Client::Direct(direct), Operation::Get) => {
-                direct.evaluate(&invocation).await.map(|_| answered(started))
+                direct.evaluate(&invocation).await.map(|_| (answered(started), None))
             }
-            (Client::Gateway(gateway), _) => gateway.submit_and_wait(&invocation).await.map(|c| c.stages),
-            (Client::Direct(direct), _) => direct.submit_and_wait(&invocation).await.map(|c| c.stages),
+            (Client::Gateway(gateway), _) => gateway.submit_and_wait(&invocation).await.map(committed),
+            (Client::Direct(direct), _) => direct.submit_and_wait(&invocation).await.map(committed),
         };
-        stages
-            .map(|stages| Sample::new(due, started, stages))
+        done.map(|(stages, block)| Sample::new(due, started, stages, block))
             .map_err(|error| kind_of(&error))
     }
 }
@@ -348,7 +351,7 @@ mod tests {
             ordered: Duration::from_millis(6),
             committed: Duration::from_millis(10),
         };
-        let sample = Sample::new(now, now + Duration::from_millis(5), stages);
+        let sample = Sample::new(now, now + Duration::from_millis(5), stages, Some(1));
         assert_eq!(sample.total, Duration::from_millis(15));
         assert_eq!(sample.submit, Duration::from_millis(3));
         assert_eq!(sample.commit, Duration::from_millis(4));

@@ -1,6 +1,6 @@
 //! What the runs brought: as data, as Markdown, and compared with an earlier report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -75,6 +75,8 @@ pub(crate) struct RunReport {
     pub(crate) submit: Quantiles,
     /// Until the commit was known.
     pub(crate) commit: Quantiles,
+    /// Transactions of this run in a block, on average; 0 when nothing was submitted.
+    pub(crate) block_transactions: f64,
     /// CPU time of all processes a transaction, in milliseconds.
     pub(crate) cpu_ms: f64,
     /// By process.
@@ -86,6 +88,12 @@ impl RunReport {
     pub(crate) fn new(run: &Run, outcome: Outcome, processes: Vec<ProcessUse>) -> Self {
         let samples = &outcome.samples;
         let seconds = outcome.took.as_secs_f64();
+        let blocks: BTreeSet<u64> = samples.iter().filter_map(|s| s.block).collect();
+        let block_transactions = if blocks.is_empty() {
+            0.0
+        } else {
+            samples.len() as f64 / blocks.len() as f64
+        };
         let cpu: f64 = processes.iter().map(|p| p.cpu_seconds).sum();
         Self {
             run: run.clone(),
@@ -97,6 +105,7 @@ impl RunReport {
             check: Quantiles::of(samples, |s| s.check),
             submit: Quantiles::of(samples, |s| s.submit),
             commit: Quantiles::of(samples, |s| s.commit),
+            block_transactions,
             cpu_ms: cpu * 1000.0 / samples.len().max(1) as f64,
             failures: outcome.failures,
             processes,
@@ -144,14 +153,14 @@ impl Report {
             machine.cpu, machine.cores, machine.memory_mib, machine.kernel, machine.load_before
         );
         text.push_str(
-            "| run | tps | CPU ms/tx | p50 ms | p95 ms | p99 ms | endorse | submit | commit | failed |\n\
-             |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+            "| run | tps | CPU ms/tx | p50 ms | p95 ms | p99 ms | endorse | submit | commit | tx/block | failed |\n\
+             |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         );
         for run in &self.runs {
             let failed: u64 = run.failures.values().sum();
             let _ = writeln!(
                 text,
-                "| {} | {:.0} | {:.2} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {failed} |",
+                "| {} | {:.0} | {:.2} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.0} | {failed} |",
                 run.run.name,
                 run.tps,
                 run.cpu_ms,
@@ -161,6 +170,7 @@ impl Report {
                 run.endorse.p50,
                 run.submit.p50,
                 run.commit.p50,
+                run.block_transactions,
             );
         }
         text.push_str("\nThe stages are medians in ms. By process:\n\n");
@@ -228,6 +238,7 @@ mod tests {
                 check: Duration::ZERO,
                 submit: Duration::ZERO,
                 commit: Duration::ZERO,
+                block: Some(ms / 5),
             })
             .collect()
     }
