@@ -32,6 +32,7 @@ pub mod puller;
 pub mod refusals;
 pub mod replay;
 pub mod scc;
+mod stranger;
 #[cfg(test)]
 mod test_network;
 pub mod transient;

@@ -20,6 +20,7 @@ use crate::channel::PeerChannel;
 use crate::context::PeerContext;
 use crate::definition::ChaincodeDefinition;
 use crate::scc;
+use crate::stranger;
 
 /// Key under which the version that was initialised is kept (spec 03 §7).
 pub(crate) const INIT_KEY: &str = "\u{0}\u{10ffff}initialized";
@@ -115,11 +116,25 @@ impl Invocation {
         if id == self.channel.id() {
             return Ok((self.channel.clone(), self.bundle.clone()));
         }
-        let channel = self.context.channel(id).ok_or_else(|| {
-            ExecuteError::NotCallable(format!("channel '{id}' not found: this peer has not joined it"))
-        })?;
-        let bundle = channel.bundle();
-        Ok((channel, bundle))
+        // Who is no member must not learn that there is such a channel.
+        let joined = self.context.channel(id).map(|channel| {
+            let bundle = channel.bundle();
+            (channel, bundle)
+        });
+        joined
+            .filter(|(_, bundle)| stranger::is_member(bundle, &self.signed_data()))
+            .ok_or_else(|| {
+                ExecuteError::NotCallable(format!("channel '{id}' not found: this peer has not joined it"))
+            })
+    }
+
+    /// The proposal as policies look at it.
+    fn signed_data(&self) -> SignedData {
+        SignedData {
+            data: vec![self.tx.proposal_bytes.clone()],
+            identity: self.tx.creator.clone(),
+            signature: self.tx.signature.clone(),
+        }
     }
 
     fn invoke_other(
@@ -194,13 +209,8 @@ impl Invocation {
         let policy = bundle
             .acl_policy(RESOURCE)
             .ok_or_else(|| denied(format!("Unmapped policy for resource name: {RESOURCE}")))?;
-        let signed = SignedData {
-            data: vec![self.tx.proposal_bytes.clone()],
-            identity: self.tx.creator.clone(),
-            signature: self.tx.signature.clone(),
-        };
         bundle
-            .evaluate_signed(&policy, &[signed])
+            .evaluate_signed(&policy, &[self.signed_data()])
             .map_err(|e| denied(e.to_string()))
     }
 }

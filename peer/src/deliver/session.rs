@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 use selvedge_channel::Bundle;
+use selvedge_msp::SignedData;
 use selvedge_proto::common::Status as Code;
 use selvedge_proto::protos::DeliverResponse;
 use selvedge_proto::protos::deliver_response::Type;
@@ -23,6 +24,7 @@ use crate::committed::CommittedBlock;
 use crate::context::PeerContext;
 use crate::follower::BlockFollower;
 use crate::metrics::DeliverMetrics;
+use crate::stranger::{self, Stranger};
 
 /// Largest difference between the client's clock and ours, in seconds (spec 02 §11).
 const TIME_WINDOW_SECONDS: i64 = 15 * 60;
@@ -175,10 +177,22 @@ impl Session {
             check_binding(&request.channel_header.tls_cert_hash, shown.as_deref())?;
         }
         let id = &request.channel_header.channel_id;
+        let signed = SignedData {
+            data: vec![request.payload_bytes.clone()],
+            identity: request.signature_header.creator.clone(),
+            signature: request.signature.clone(),
+        };
         let channel = self
             .context
             .channel(id)
-            .ok_or_else(|| end(Code::NotFound, format!("channel {id} is not joined")))?;
+            .filter(|channel| stranger::is_member(&channel.bundle(), &signed))
+            .ok_or_else(|| match stranger::judge(&*self.context, id, &signed) {
+                Stranger::Known => end(
+                    Code::NotFound,
+                    format!("channel {id} is not joined, or the caller is no member of it"),
+                ),
+                Stranger::Nobody(why) => end(Code::Forbidden, why),
+            })?;
         let creator = &request.signature_header.creator;
         let expires = channel
             .bundle()

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 use selvedge_msp::policy::Signers;
-use selvedge_msp::{Certificate, Identity, MspManager};
+use selvedge_msp::{Certificate, Identity, SignedData};
 use selvedge_proto::{common, msp, protos};
 
 use super::unpack::Unpacked;
@@ -67,12 +67,12 @@ fn certificate_of(header: &common::SignatureHeader) -> Option<Certificate> {
     Certificate::from_pem(&identity.id_bytes).ok()
 }
 
-/// Checks headers, transaction id, creator and signature; gives the creator.
-pub(super) fn validate(proposal: &Unpacked, msps: &MspManager) -> Result<Arc<Identity>, String> {
-    validate_parts(proposal, msps).map_err(|why| format!("error validating proposal: {why}"))
+/// Checks headers and transaction id, which are right or wrong whatever the channel.
+pub(super) fn validate(proposal: &Unpacked) -> Result<(), String> {
+    validate_parts(proposal).map_err(|why| format!("error validating proposal: {why}"))
 }
 
-fn validate_parts(proposal: &Unpacked, msps: &MspManager) -> Result<Arc<Identity>, String> {
+fn validate_parts(proposal: &Unpacked) -> Result<(), String> {
     let header = &proposal.channel_header;
     let endorser = common::HeaderType::EndorserTransaction as i32;
     let config = common::HeaderType::Config as i32;
@@ -98,21 +98,16 @@ fn validate_parts(proposal: &Unpacked, msps: &MspManager) -> Result<Arc<Identity
             header.tx_id
         ));
     }
-    let channel = &header.channel_id;
-    let creator = msps.deserialize(&signature_header.creator).map_err(|e| {
-        format!("access denied: channel [{channel}] creator org unknown, creator is malformed: {e}")
-    })?;
-    let denied = |why: String| {
-        format!(
-            "access denied: channel [{channel}] creator org [{}]: {creator}: {why}",
-            creator.msp_id()
-        )
-    };
-    msps.validate(&creator).map_err(|e| denied(e.to_string()))?;
-    creator
-        .verify(&proposal.proposal_bytes, &proposal.signature)
-        .map_err(|e| denied(e.to_string()))?;
-    Ok(creator)
+    Ok(())
+}
+
+/// The proposal as policies look at it.
+pub(super) fn signed_data(proposal: &Unpacked) -> SignedData {
+    SignedData {
+        data: vec![proposal.proposal_bytes.clone()],
+        identity: proposal.signature_header.creator.clone(),
+        signature: proposal.signature.clone(),
+    }
 }
 
 /// No transaction of this id stands on the chain yet.

@@ -17,12 +17,14 @@ mod unpack;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use selvedge_channel::authenticate;
 use selvedge_proto::protos;
 use tokio::sync::Semaphore;
 
 use crate::chaincode::ChaincodeRuntime;
 use crate::context::PeerContext;
 use crate::scc;
+use crate::stranger::{self, Stranger};
 
 pub use service::EndorserService;
 
@@ -153,18 +155,28 @@ impl Endorser {
             why
         };
         let proposal = unpack::unpack(proposal).map_err(invalid)?;
+        checks::validate(&proposal).map_err(invalid)?;
+        let signed = checks::signed_data(&proposal);
+        let denied = |why: String| invalid(format!("error validating proposal: {why}"));
         let id = &proposal.channel_header.channel_id;
         if id.is_empty() {
-            let creator = checks::validate(&proposal, context.local_msp()).map_err(invalid)?;
+            let creator = authenticate(context.local_msp(), &signed)
+                .map_err(|why| denied(format!("access denied: channel [] {why}")))?;
             let answer = self.execute(&proposal, creator, None);
             self.count(id, &proposal.chaincode, &answer, started);
             return Ok(answer);
         }
-        let Some(channel) = context.channel(id) else {
-            return Ok(execute::could_not(format!("channel '{id}' not found")));
+        let member = context.channel(id).and_then(|channel| {
+            let bundle = channel.bundle();
+            let creator = authenticate(bundle.msps(), &signed).ok()?;
+            Some((channel, bundle, creator))
+        });
+        let Some((channel, bundle, creator)) = member else {
+            return match stranger::judge(&**context, id, &signed) {
+                Stranger::Known => Ok(execute::could_not(format!("channel '{id}' not found"))),
+                Stranger::Nobody(why) => Err(denied(why)),
+            };
         };
-        let bundle = channel.bundle();
-        let creator = checks::validate(&proposal, bundle.msps()).map_err(invalid)?;
         let place = [id.as_str(), self.label(id, &proposal.chaincode)];
         checks::is_new(&proposal, &channel).inspect_err(|_| metrics.duplicates.count(&place))?;
         checks::may_propose(&proposal, &bundle, &creator)

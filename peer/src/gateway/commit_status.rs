@@ -1,6 +1,7 @@
 //! CommitStatus: what became of a transaction, now or when it commits (spec 04 §2.6).
 
 use prost::Message;
+use selvedge_msp::SignedData;
 use selvedge_proto::gateway::{CommitStatusRequest, CommitStatusResponse, SignedCommitStatusRequest};
 use tokio::time::Instant;
 use tonic::Status;
@@ -8,6 +9,7 @@ use tonic::Status;
 use super::commit_hub::Verdict;
 use super::{Inner, deadline};
 use crate::access;
+use crate::stranger::{self, Stranger};
 
 const RESOURCE: &str = "gateway/CommitStatus";
 
@@ -19,10 +21,23 @@ impl Inner {
     ) -> Result<CommitStatusResponse, Status> {
         let request = open(&signed)?;
         let denied = |why: String| Status::permission_denied(format!("permission denied: {why}"));
+        let caller = SignedData {
+            data: vec![signed.request.clone()],
+            identity: request.identity.clone(),
+            signature: signed.signature.clone(),
+        };
         let channel = self
             .context
             .channel(&request.channel_id)
-            .ok_or_else(|| denied(format!("channel does not exist: {}", request.channel_id)))?;
+            .filter(|channel| stranger::is_member(&channel.bundle(), &caller))
+            .ok_or_else(|| {
+                denied(
+                    match stranger::judge(&*self.context, &request.channel_id, &caller) {
+                        Stranger::Known => format!("channel does not exist: {}", request.channel_id),
+                        Stranger::Nobody(why) => why,
+                    },
+                )
+            })?;
         access::check(
             &channel.bundle(),
             RESOURCE,

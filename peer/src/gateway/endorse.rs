@@ -19,9 +19,11 @@ use super::requirement::Signer;
 use super::status::{Detail, status};
 use super::{Inner, deadline, plan};
 use crate::channel::PeerChannel;
+use crate::stranger::{self, Stranger};
 
 const FIRST_EXPIRED: &str = "endorsement timeout expired while collecting first endorsement";
 const EXPIRED: &str = "endorsement timeout expired while collecting endorsements";
+const NOT_ENDORSED: &str = "failed to endorse transaction, see attached details for more info";
 const NOT_ENOUGH: &str =
     "failed to collect enough transaction endorsements, see attached details for more info";
 
@@ -52,9 +54,10 @@ impl Inner {
     ) -> Result<EndorseResponse, Status> {
         let missing = "the proposed transaction must contain a signed proposal";
         let proposed = Proposed::open(request.proposed_transaction, missing).map_err(|status| *status)?;
-        let channel = self.context.channel(&proposed.channel).ok_or_else(|| {
-            Status::failed_precondition(format!("channel '{}' not found", proposed.channel))
-        })?;
+        let channel = self
+            .context
+            .channel(&proposed.channel)
+            .ok_or_else(|| self.not_for_strangers(&proposed))?;
         let mut collection = Collection {
             gateway: self,
             bundle: channel.bundle(),
@@ -65,15 +68,37 @@ impl Inner {
             failed: HashSet::new(),
         };
         let endorsed = if request.endorsing_organizations.is_empty() {
-            collection.by_policy().await?
+            collection.by_policy().await
         } else {
-            collection
-                .by_organisation(&request.endorsing_organizations)
-                .await?
+            collection.by_organisation(&request.endorsing_organizations).await
+        };
+        // Endorsers have judged the caller of what succeeded. What failed may tell of the channel.
+        let endorsed = match endorsed {
+            Err(_) if !stranger::is_member(&collection.bundle, &proposed.signed_data()) => {
+                return Err(self.not_for_strangers(&proposed));
+            }
+            endorsed => endorsed?,
         };
         envelope(&proposed, endorsed).map(|envelope| EndorseResponse {
             prepared_transaction: Some(envelope),
         })
+    }
+
+    /// The answer to a caller who is no member of the channel, and to everybody when there is none.
+    fn not_for_strangers(&self, proposed: &Proposed) -> Status {
+        match stranger::judge(&*self.context, &proposed.channel, &proposed.signed_data()) {
+            Stranger::Known => {
+                Status::failed_precondition(format!("channel '{}' not found", proposed.channel))
+            }
+            Stranger::Nobody(why) => status(
+                Code::Aborted,
+                NOT_ENDORSED,
+                &[self
+                    .peers
+                    .local()
+                    .detail(format!("error validating proposal: {why}"))],
+            ),
+        }
     }
 }
 
@@ -283,11 +308,7 @@ impl Collection<'_> {
                 return Ok(found);
             }
         }
-        Err(status(
-            Code::Aborted,
-            "failed to endorse transaction, see attached details for more info",
-            &self.details,
-        ))
+        Err(status(Code::Aborted, NOT_ENDORSED, &self.details))
     }
 
     fn interest(&self, told: Option<protos::ChaincodeInterest>) -> protos::ChaincodeInterest {

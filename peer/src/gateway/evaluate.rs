@@ -10,6 +10,7 @@ use super::proposal::Proposed;
 use super::status::{Detail, status};
 use super::{Inner, deadline};
 use crate::channel::PeerChannel;
+use crate::stranger::{self, Stranger};
 
 impl Inner {
     pub(super) async fn evaluate(
@@ -22,10 +23,44 @@ impl Inner {
         let channel = self
             .context
             .channel(&proposed.channel)
-            .ok_or_else(|| Status::unavailable(format!("channel '{}' not found", proposed.channel)))?;
+            .ok_or_else(|| self.no_reader(&proposed))?;
         let bundle = channel.bundle();
+        let evaluated = self
+            .evaluate_on(&channel, &proposed, request.target_organizations, deadline)
+            .await;
+        // Endorsers have judged the caller of what succeeded. What failed may tell of the channel.
+        match evaluated {
+            Err(_) if !stranger::is_member(&bundle, &proposed.signed_data()) => {
+                Err(self.no_reader(&proposed))
+            }
+            evaluated => evaluated,
+        }
+    }
 
-        let targets = request.target_organizations;
+    /// The answer to a caller who is no member of the channel, and to everybody when there is none.
+    fn no_reader(&self, proposed: &Proposed) -> Status {
+        match stranger::judge(&*self.context, &proposed.channel, &proposed.signed_data()) {
+            Stranger::Known => Status::unavailable(format!("channel '{}' not found", proposed.channel)),
+            Stranger::Nobody(why) => {
+                let why = format!("error validating proposal: {why}");
+                let message = format!("evaluate call to endorser returned error: {why}");
+                status(
+                    Code::FailedPrecondition,
+                    message,
+                    &[self.peers.local().detail(why)],
+                )
+            }
+        }
+    }
+
+    async fn evaluate_on(
+        &self,
+        channel: &PeerChannel,
+        proposed: &Proposed,
+        targets: Vec<String>,
+        deadline: Option<Instant>,
+    ) -> Result<EvaluateResponse, Status> {
+        let bundle = channel.bundle();
         let only_own = targets.is_empty() && proposed.has_transient;
         let own = &self.peers.local().msp_id;
         let mut candidates: Vec<GatewayPeer> = self
@@ -39,10 +74,10 @@ impl Inner {
             })
             .collect();
         let mut unavailable = Vec::new();
-        if !self.is_defined(&channel, &proposed.chaincode)? {
+        if !self.is_defined(channel, &proposed.chaincode)? {
             candidates.clear();
         }
-        candidates.retain(|peer| match self.lacks(&channel, peer, &proposed.chaincode) {
+        candidates.retain(|peer| match self.lacks(channel, peer, &proposed.chaincode) {
             Some(why) => {
                 unavailable.push(peer.detail(why));
                 false

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::Stream;
 use prost::Message;
+use selvedge_msp::SignedData;
 use selvedge_proto::common;
 use selvedge_proto::gateway::{
     ChaincodeEventsRequest, ChaincodeEventsResponse, SignedChaincodeEventsRequest,
@@ -19,6 +20,7 @@ use crate::access;
 use crate::channel::PeerChannel;
 use crate::committed::CommittedBlock;
 use crate::follower::BlockFollower;
+use crate::stranger::{self, Stranger};
 
 const RESOURCE: &str = "gateway/ChaincodeEvents";
 /// Responses that may wait for a slow client; beyond them its stream waits, not the peer.
@@ -43,10 +45,23 @@ impl Inner {
         }
         let request = ChaincodeEventsRequest::decode(signed.request.clone())
             .map_err(|e| Status::invalid_argument(format!("invalid chaincode events request: {e}")))?;
+        let caller = SignedData {
+            data: vec![signed.request.clone()],
+            identity: request.identity.clone(),
+            signature: signed.signature.clone(),
+        };
         let channel = self
             .context
             .channel(&request.channel_id)
-            .ok_or_else(|| Status::not_found(format!("channel does not exist: {}", request.channel_id)))?;
+            .filter(|channel| stranger::is_member(&channel.bundle(), &caller))
+            .ok_or_else(
+                || match stranger::judge(&*self.context, &request.channel_id, &caller) {
+                    Stranger::Known => {
+                        Status::not_found(format!("channel does not exist: {}", request.channel_id))
+                    }
+                    Stranger::Nobody(why) => Status::permission_denied(format!("permission denied: {why}")),
+                },
+            )?;
         access::check(
             &channel.bundle(),
             RESOURCE,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
+use selvedge_msp::SignedData;
 use selvedge_proto::{common, protos};
 use tonic::{Code, Status};
 
@@ -13,6 +14,7 @@ pub(crate) struct Proposed {
     pub(crate) channel: String,
     pub(crate) chaincode: String,
     pub(crate) has_transient: bool,
+    creator: Bytes,
 }
 
 fn decode<M: Message + Default>(part: &str, bytes: Bytes) -> Result<M, String> {
@@ -40,6 +42,7 @@ impl Proposed {
         let proposal: protos::Proposal = decode("Proposal", signed.proposal_bytes.clone())?;
         let header: common::Header = decode("Header", proposal.header.clone())?;
         let channel_header: common::ChannelHeader = decode("ChannelHeader", header.channel_header)?;
+        let signature_header: common::SignatureHeader = decode("SignatureHeader", header.signature_header)?;
         let extension: protos::ChaincodeHeaderExtension =
             decode("ChaincodeHeaderExtension", channel_header.extension)?;
         let chaincode = extension
@@ -58,7 +61,17 @@ impl Proposed {
             channel: channel_header.channel_id,
             chaincode,
             has_transient: !payload.transient_map.is_empty(),
+            creator: signature_header.creator,
         })
+    }
+
+    /// The proposal as policies look at it.
+    pub(crate) fn signed_data(&self) -> SignedData {
+        SignedData {
+            data: vec![self.signed.proposal_bytes.clone()],
+            identity: self.creator.clone(),
+            signature: self.signed.signature.clone(),
+        }
     }
 }
 

@@ -4,18 +4,22 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use rand::seq::SliceRandom;
-use selvedge_channel::BFT;
+use selvedge_channel::{BFT, Bundle};
+use selvedge_msp::SignedData;
 use selvedge_proto::gateway::{SubmitRequest, SubmitResponse};
-use selvedge_proto::{common, orderer};
+use selvedge_proto::{OpenEnvelope, common, open_envelope, orderer};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::orderers::Orderer;
 use super::status::{Detail, status};
 use super::{Inner, deadline};
+use crate::stranger::{self, Stranger};
 
 /// Pause after all orderers have said that they have no leader: an election takes longer than this.
 const PAUSE: Duration = Duration::from_millis(100);
+
+const REFUSED: &str = "received unsuccessful response from orderer";
 
 /// What became of an envelope at one orderer.
 enum Offer {
@@ -39,20 +43,59 @@ impl Inner {
         if envelope.signature.is_empty() {
             return Err(Status::invalid_argument("prepared transaction must be signed"));
         }
-        let channel = self.context.channel(&request.channel_id).ok_or_else(|| {
-            Status::failed_precondition(format!("channel '{}' not found", request.channel_id))
-        })?;
+        let Some(channel) = self.context.channel(&request.channel_id) else {
+            return Err(self.no_submitter(&request.channel_id, &envelope));
+        };
         let bundle = channel.bundle();
-        let orderers = self.orderers.of_channel(&bundle);
+        let opened = open_envelope(&envelope);
+        let is_member = || {
+            let signed = opened.as_ref().map(signed_data);
+            signed.is_ok_and(|signed| stranger::is_member(&bundle, &signed))
+        };
+        // The orderers judge the signer by the channel that the envelope names.
+        let is_named = opened
+            .as_ref()
+            .is_ok_and(|open| open.channel_header.channel_id == request.channel_id);
+        if !is_named && !is_member() {
+            return Err(self.no_submitter(&request.channel_id, &envelope));
+        }
+        match self.submit_on(&bundle, &envelope, deadline).await {
+            // What failed may tell of the channel.
+            Err(_) if !is_member() => Err(self.no_submitter(&request.channel_id, &envelope)),
+            submitted => submitted,
+        }
+    }
+
+    /// The answer to a caller who is no member of the channel, and to everybody when there is none.
+    fn no_submitter(&self, channel: &str, envelope: &common::Envelope) -> Status {
+        let info = match open_envelope(envelope) {
+            Ok(open) => match stranger::judge(&*self.context, channel, &signed_data(&open)) {
+                Stranger::Known => {
+                    return Status::failed_precondition(format!("channel '{channel}' not found"));
+                }
+                Stranger::Nobody(why) => format!("status=FORBIDDEN, info={why}"),
+            },
+            Err(why) => format!("status=BAD_REQUEST, info={why}"),
+        };
+        status(Code::Aborted, format!("{REFUSED}: {info}"), &[])
+    }
+
+    async fn submit_on(
+        &self,
+        bundle: &Bundle,
+        envelope: &common::Envelope,
+        deadline: Option<Instant>,
+    ) -> Result<SubmitResponse, Status> {
+        let orderers = self.orderers.of_channel(bundle);
         if orderers.is_empty() {
             return Err(Status::unavailable("no orderer nodes available"));
         }
         let is_bft = bundle.orderer().is_some_and(|o| o.consensus_type == BFT);
         let work = async {
             if is_bft {
-                self.to_quorum(&orderers, &envelope).await
+                self.to_quorum(&orderers, envelope).await
             } else {
-                self.to_any(orderers, &envelope).await
+                self.to_any(orderers, envelope).await
             }
         };
         deadline::within(deadline, work).await.unwrap_or_else(|| {
@@ -78,7 +121,7 @@ impl Inner {
                     Offer::Taken => return Ok(SubmitResponse {}),
                     Offer::Refused(why) => {
                         details.push(detail(orderer, &why));
-                        let message = format!("received unsuccessful response from orderer: {why}");
+                        let message = format!("{REFUSED}: {why}");
                         return Err(status(Code::Aborted, message, &details));
                     }
                     Offer::NotNow(why) => {
@@ -120,6 +163,15 @@ impl Inner {
         }
         let message = "insufficient number of orderers could successfully process transaction to satisfy quorum requirement";
         Err(status(Code::Unavailable, message, &details))
+    }
+}
+
+/// An envelope as policies look at it.
+fn signed_data(open: &OpenEnvelope) -> SignedData {
+    SignedData {
+        data: vec![open.payload_bytes.clone()],
+        identity: open.signature_header.creator.clone(),
+        signature: open.signature.clone(),
     }
 }
 

@@ -65,7 +65,9 @@ impl AtomicBroadcast for Orderer {
             while let Ok(Some(envelope)) = inbound.message().await {
                 let status = if electing.is_ok() {
                     common::Status::ServiceUnavailable
-                } else if envelope.signature == "bad" {
+                } else if selvedge_proto::channel_header(&envelope)
+                    .is_ok_and(|header| header.channel_id != consortium.channel)
+                {
                     common::Status::BadRequest
                 } else {
                     let (consortium, data) = (Arc::clone(&consortium), Bytes::from(envelope.encode_to_vec()));

@@ -179,9 +179,16 @@ async fn an_election_is_waited_out_and_a_refusal_is_final() {
         world.submit(&unsigned).await.unwrap_err().code(),
         Code::InvalidArgument
     );
+    // Signed by a member, and for a channel that the orderer does not serve.
+    let mut payload = common::Payload::decode(envelope.payload).unwrap();
+    let header = payload.header.as_mut().unwrap();
+    let mut channel_header = common::ChannelHeader::decode(header.channel_header.clone()).unwrap();
+    channel_header.channel_id = "elsewhere".into();
+    header.channel_header = channel_header.encode_to_vec().into();
+    let payload = Bytes::from(payload.encode_to_vec());
     let bad = common::Envelope {
-        signature: Bytes::from_static(b"bad"),
-        ..envelope
+        signature: admin.sign(&payload).unwrap(),
+        payload,
     };
     let status = world.submit(&bad).await.unwrap_err();
     assert_eq!(status.code(), Code::Aborted);

@@ -83,13 +83,17 @@ fn join(call: &Call<'_>, block: &Bytes) -> protos::Response {
 }
 
 fn configuration(call: &Call<'_>, function: &str, id: &str) -> protos::Response {
-    let Some(channel) = call.context.channel(id) else {
+    // Who is no member must not learn that there is such a channel.
+    let joined = call
+        .context
+        .channel(id)
+        .map(|channel| (channel.bundle(), channel));
+    let Some((bundle, channel)) = joined.filter(|(bundle, _)| call.is_member(bundle)) else {
         return failure(
             500,
             format!("Unknown chain ID, {id}: this peer has not joined that channel"),
         );
     };
-    let bundle = channel.bundle();
     if let Err(why) = check_channel(call, &bundle, &format!("cscc/{function}")) {
         return denied(function, id, &why);
     }

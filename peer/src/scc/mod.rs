@@ -50,6 +50,14 @@ impl Call<'_> {
         String::from_utf8_lossy(self.args.first().map_or(&[][..], |f| f)).into_owned()
     }
 
+    /// Whether the caller is a valid member of one of the channel's organisations. The endorser has checked the signature.
+    fn is_member(&self, bundle: &Bundle) -> bool {
+        bundle
+            .msps()
+            .deserialize(&self.tx.creator)
+            .is_ok_and(|creator| bundle.msps().validate(&creator).is_ok())
+    }
+
     /// The proposal as policies look at it.
     fn signed(&self) -> SignedData {
         SignedData {

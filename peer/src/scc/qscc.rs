@@ -15,7 +15,9 @@ pub(super) fn invoke(call: &Call<'_>) -> protos::Response {
     };
     let function = String::from_utf8_lossy(function).into_owned();
     let id = String::from_utf8_lossy(channel).into_owned();
-    let Some(channel) = call.context.channel(&id) else {
+    // Who is no member must not learn that there is such a channel.
+    let joined = call.context.channel(&id);
+    let Some(channel) = joined.filter(|channel| call.is_member(&channel.bundle())) else {
         return failure(500, format!("Invalid chain ID, {id}"));
     };
     const FUNCTIONS: [&str; 6] = [
