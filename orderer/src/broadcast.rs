@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use selvedge_proto::{common, open_envelope, orderer};
+use selvedge_channel::authenticate;
+use selvedge_proto::{OpenEnvelope, common, open_envelope, orderer};
 use tonic::Status;
 
 use crate::channel::{OrdererChannel, Role};
@@ -35,16 +36,18 @@ fn admit(registrar: &Registrar, envelope: common::Envelope) -> Result<Admitted, 
     let open = open_envelope(&envelope).map_err(|e| Refusal::bad(e.to_string()))?;
     let id = &open.channel_header.channel_id;
     let kind = filter::route(&open.channel_header)?;
-    let channel = registrar.get(id).ok_or_else(|| {
-        Refusal::bad(format!(
-            "channel does not exist: '{id}' is not served by this orderer"
-        ))
-    })?;
+    let channel = registrar.get(id).ok_or_else(|| no_channel(registrar, &open))?;
     let chain = channel
         .chain()
         .ok_or_else(|| Refusal::unavailable(format!("channel '{id}' is being onboarded on this orderer")))?;
     let bundle = chain.bundle();
-    filter::check(&bundle, &envelope, &open, kind, filter::now())?;
+    if let Err(refusal) = filter::check(&bundle, &envelope, &open, kind, filter::now()) {
+        // Why an envelope is refused is for members of the channel; others must not learn that it exists.
+        return Err(match authenticate(bundle.msps(), &filter::signed_data(&open)) {
+            Ok(_) => refusal,
+            Err(_) => no_channel(registrar, &open),
+        });
+    }
     Ok(Admitted {
         consensus: consenter(&channel, id)?,
         checked: Checked {
@@ -53,6 +56,21 @@ fn admit(registrar: &Registrar, envelope: common::Envelope) -> Result<Admitted, 
             sequence: bundle.sequence(),
         },
     })
+}
+
+/// The answer to a submitter who is no member of the channel, and to everybody when there is none: it depends on whether
+/// any channel of this node knows the submitter.
+fn no_channel(registrar: &Registrar, open: &OpenEnvelope) -> Refusal {
+    let id = &open.channel_header.channel_id;
+    match registrar.knows(&filter::signed_data(open)) {
+        Ok(()) => Refusal::bad(format!(
+            "channel does not exist: '{id}' is not served by this orderer"
+        )),
+        Err(why) => Refusal::new(
+            common::Status::Forbidden,
+            format!("channel '{id}': {why}: permission denied"),
+        ),
+    }
 }
 
 fn consenter(channel: &OrdererChannel, id: &str) -> Result<Arc<Consensus>, Refusal> {

@@ -42,12 +42,16 @@ fn malformed(why: Malformed) -> Status {
 impl ClusterService {
     /// The channel, if the caller is one of its consenters.
     fn channel(&self, leaf: Option<&[u8]>, id: &str) -> Result<Arc<OrdererChannel>, Status> {
-        let channel = self
-            .registrar
-            .get(id)
-            .ok_or_else(|| Status::not_found(format!("channel '{id}' is not served by this orderer")))?;
         let leaf =
             leaf.ok_or_else(|| Status::unauthenticated("consenters must show their TLS client certificate"))?;
+        // One answer for both: who is no consenter must not learn which channels there are.
+        let refused = || {
+            Status::permission_denied(format!(
+                "channel '{id}' is not served by this orderer, or the TLS certificate shown is not the client_tls_cert of \
+                 one of its consenters"
+            ))
+        };
+        let channel = self.registrar.get(id).ok_or_else(refused)?;
         let chain = channel
             .chain()
             .ok_or_else(|| Status::unavailable(format!("channel '{id}' is being onboarded")))?;
@@ -56,9 +60,7 @@ impl ClusterService {
             head.lists(member.id) || channel.consensus().is_some_and(|c| c.still_counts(member.id))
         });
         if !known {
-            return Err(Status::permission_denied(format!(
-                "the TLS certificate shown is not the client_tls_cert of any consenter of channel '{id}'"
-            )));
+            return Err(refused());
         }
         Ok(channel)
     }

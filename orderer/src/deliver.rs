@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use selvedge_channel::authenticate;
 use selvedge_msp::policy::SignedData;
 use selvedge_proto::{common, open_envelope, orderer};
 use tokio::sync::mpsc;
@@ -101,7 +102,7 @@ fn open(
     caller: &Caller,
     envelope: &common::Envelope,
 ) -> Result<Session, common::Status> {
-    use common::Status::{BadRequest, NotFound, ServiceUnavailable};
+    use common::Status::{BadRequest, Forbidden, NotFound, ServiceUnavailable};
     let refused = |status: common::Status, why: &str| {
         tracing::debug!(?status, why, "Deliver request refused");
         status
@@ -126,16 +127,25 @@ fn open(
             "the request is not bound to the caller's TLS certificate",
         ));
     }
+    let signed = filter::signed_data(&open);
+    let no_channel = |why: &str| match registrar.knows(&signed) {
+        Ok(()) => refused(NotFound, why),
+        Err(unknown) => refused(Forbidden, &unknown.to_string()),
+    };
     let channel = registrar
         .get(&header.channel_id)
-        .ok_or_else(|| refused(NotFound, "the channel is not served here"))?;
+        .ok_or_else(|| no_channel("the channel is not served here"))?;
     let chain = channel
         .chain()
         .ok_or_else(|| refused(ServiceUnavailable, "the channel is being onboarded"))?;
+    // Who is no member must not learn that there is such a channel: the answer is that of a channel that is not served.
+    if let Err(why) = authenticate(chain.bundle().msps(), &signed) {
+        return Err(no_channel(&format!("the caller is no member: {why}")));
+    }
     let seek = orderer::SeekInfo::decode(open.payload.data.clone())
         .map_err(|e| refused(BadRequest, &format!("SeekInfo does not decode: {e}")))?;
     let mut session = Session {
-        signed: filter::signed_data(&open),
+        signed,
         expires: filter::creator_expiry(&open.signature_header.creator),
         strict: seek.error_response() == orderer::seek_info::SeekErrorResponse::Strict,
         fail_if_not_ready: seek.behavior() == orderer::seek_info::SeekBehavior::FailIfNotReady,

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use prost::Message;
 use selvedge_channel::verify::check_block_content;
-use selvedge_channel::{Bundle, NodeRole};
+use selvedge_channel::{Bundle, NodeRole, NotAuthenticated, authenticate_in_any};
+use selvedge_msp::SignedData;
 use selvedge_proto::{METADATA_SLOTS, common};
 
 use crate::chain::Chain;
@@ -74,6 +75,27 @@ impl Registrar {
 
     pub(crate) fn all(&self) -> Vec<Arc<OrdererChannel>> {
         self.channels.read().values().cloned().collect()
+    }
+
+    /// Whether a request was signed by a member of any channel of this node.
+    ///
+    /// # Errors
+    /// Why not; in words that say nothing of any channel.
+    pub(crate) fn knows(&self, signed: &SignedData) -> Result<(), NotAuthenticated> {
+        let bundles: Vec<Arc<Bundle>> = self
+            .all()
+            .iter()
+            .filter_map(|channel| channel.chain())
+            .map(|chain| chain.bundle())
+            .collect();
+        let known = authenticate_in_any(bundles.iter().map(|b| b.msps()), signed);
+        known.map(drop).map_err(|failure| match failure {
+            NotAuthenticated::Invalid { msp_id, .. } => NotAuthenticated::Invalid {
+                msp_id,
+                why: "the identity or its signature is not valid".to_owned(),
+            },
+            unknown @ NotAuthenticated::Unknown => unknown,
+        })
     }
 
     pub(crate) fn infos(&self) -> Vec<ChannelInfo> {
