@@ -1,5 +1,6 @@
 //! The commands and their arguments.
 
+mod authority;
 mod channel;
 mod lifecycle;
 
@@ -7,6 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use authority::{
+    AuthorityArgs, CaCommand, DeviceCommand, EnrollArgs, ReenrollArgs, RegisterArgs, RevokeArgs,
+};
 pub(crate) use channel::{
     AddConsenterArgs, AddOrgArgs, ChannelCommand, ConfigArgs, ConsenterArgs, CreateArgs, FetchArgs, ListArgs,
     LookArgs, NodeArgs, RemoveOrgArgs, SetAnchorArgs, SignArgs, SubmitArgs, UpdateArgs,
@@ -35,9 +39,9 @@ pub(crate) enum Command {
     /// Run a peer.
     #[command(subcommand)]
     Peer(RoleCommand),
-    /// Run a certificate authority.
+    /// Run a certificate authority, or revoke what it has issued.
     #[command(subcommand)]
-    Ca(RoleCommand),
+    Ca(CaCommand),
     /// Run the edge gateway, or feed it.
     #[command(subcommand)]
     Edge(EdgeCommand),
@@ -66,7 +70,7 @@ impl Command {
             self,
             Command::Orderer(_)
                 | Command::Peer(_)
-                | Command::Ca(_)
+                | Command::Ca(CaCommand::Start(_))
                 | Command::Edge(EdgeCommand::Start(_))
                 | Command::Network(NetworkCommand::Run(_))
         )
@@ -230,50 +234,6 @@ pub(crate) struct EventsArgs {
     /// End after so many events.
     #[arg(long)]
     pub(crate) count: Option<usize>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DeviceCommand {
-    /// Register a device with its organisation's certificate authority; prints its one-time secret.
-    Register(RegisterArgs),
-    /// Make a key on this machine and get a certificate for it.
-    Enroll(EnrollArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RegisterArgs {
-    #[command(flatten)]
-    pub(crate) network: NetworkArg,
-    /// Domain of the organisation, for example `org1.example.com`.
-    #[arg(long)]
-    pub(crate) org: String,
-    /// Name of the device.
-    pub(crate) id: String,
-    /// Further certificate attributes, `name=value`.
-    #[arg(long = "attribute", value_name = "NAME=VALUE")]
-    pub(crate) attributes: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct EnrollArgs {
-    /// The certificate authority, for example `https://localhost:7054`.
-    #[arg(long)]
-    pub(crate) ca_url: String,
-    /// Name of the authority at that address.
-    #[arg(long)]
-    pub(crate) ca_name: Option<String>,
-    /// PEM file with the root of the authority's TLS certificate.
-    #[arg(long)]
-    pub(crate) tls_roots: PathBuf,
-    /// Name of the device.
-    #[arg(long)]
-    pub(crate) id: String,
-    /// The one-time secret; from SELVEDGE_SECRET, so that it does not show in the process list.
-    #[arg(long, env = "SELVEDGE_SECRET", hide_env_values = true)]
-    pub(crate) secret: String,
-    /// Folder for the device's MSP (certificate and key).
-    #[arg(long)]
-    pub(crate) msp: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,6 +12,7 @@
 //! ```
 
 mod args;
+mod authority;
 mod chaincode;
 mod channel;
 mod demo;
@@ -68,7 +69,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Network(command) => network::run(command).await,
         Command::Orderer(command) => roles::orderer(command).await,
         Command::Peer(command) => roles::peer(command).await,
-        Command::Ca(command) => roles::ca(command).await,
+        Command::Ca(command) => authority::run(command).await,
         Command::Edge(command) => edge::run(command).await,
         Command::Channel(command) => channel::run(command).await,
         Command::Chaincode(command) => chaincode::run(command).await,

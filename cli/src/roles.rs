@@ -5,7 +5,7 @@ use std::path::Path;
 use selvedge_operations::OperationsConfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::RoleCommand;
+use crate::args::{ConfigArg, RoleCommand};
 use crate::error::{CliError, During};
 use crate::logging;
 use crate::network::nodes::NodeKind;
@@ -73,7 +73,7 @@ pub(crate) async fn peer(command: RoleCommand) -> Result<(), CliError> {
     start(NodeKind::Peer, command).await
 }
 
-/// `selvedge ca …`
-pub(crate) async fn ca(command: RoleCommand) -> Result<(), CliError> {
-    start(NodeKind::Ca, command).await
+/// `selvedge ca start`
+pub(crate) async fn ca(args: ConfigArg) -> Result<(), CliError> {
+    start(NodeKind::Ca, RoleCommand::Start(args)).await
 }

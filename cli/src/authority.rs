@@ -1,0 +1,179 @@
+//! `selvedge ca …`, and an organisation's certificate authority as its administrator uses it.
+
+use std::path::{Path, PathBuf};
+
+use selvedge_msp::dir::{MspDirContents, write_msp_dir};
+use selvedge_msp::{Certificate, PrivateKey, pem};
+use selvedge_sdk::{CaClient, ClientIdentity, ClientTls, EnrollRequest, Enrollment, Revocation};
+
+use crate::args::{CaCommand, RevokeArgs};
+use crate::error::{CliError, During};
+use crate::network::config::external;
+use crate::roles;
+use crate::session::Session;
+
+/// Runs a `selvedge ca` command.
+pub(crate) async fn run(command: CaCommand) -> Result<(), CliError> {
+    match command {
+        CaCommand::Start(args) => roles::ca(args).await,
+        CaCommand::Revoke(args) => revoke(&args).await,
+    }
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    std::fs::read(path).map_err(|source| CliError::ReadFile {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The authority of an organisation whose administrator works on this machine.
+pub(crate) struct OrgAuthority {
+    pub(crate) client: CaClient,
+    pub(crate) registrar: ClientIdentity,
+    pub(crate) url: String,
+    pub(crate) name: String,
+    pub(crate) tls_roots: PathBuf,
+}
+
+impl OrgAuthority {
+    /// Finds the authority in the network's folder; its administrator enrols on first use.
+    pub(crate) async fn open(session: &Session, domain: &str) -> Result<Self, CliError> {
+        let org = session.peer_org(domain)?;
+        let ca = org.ca.as_ref().ok_or_else(|| {
+            CliError::said(format!(
+                "organisation {} has no certificate authority in the network file",
+                org.name
+            ))
+        })?;
+        let url = format!("https://{}", external(ca.external_address.as_deref(), &ca.listen));
+        let tls_roots = session.layout.peer_org(&org.domain).tls_ca_certificate();
+        let tls = ClientTls {
+            roots: vec![read(&tls_roots)?],
+            ..ClientTls::default()
+        };
+        let client = CaClient::new(&url, Some(ca.name.clone()), tls);
+        Ok(Self {
+            registrar: registrar(session, &org.domain, &org.msp_id, &client).await?,
+            client,
+            url,
+            name: ca.name.clone(),
+            tls_roots,
+        })
+    }
+}
+
+/// The authority's bootstrap administrator, enrolled on first use; its key stays in the network's folder.
+async fn registrar(
+    session: &Session,
+    domain: &str,
+    msp_id: &str,
+    client: &CaClient,
+) -> Result<ClientIdentity, CliError> {
+    let node = session.layout.node(&format!("ca.{domain}"));
+    let msp = node.root().join("registrar/msp");
+    if !msp.join("config.yaml").exists() {
+        let secret_file = node.root().join("admin.secret");
+        let secret = String::from_utf8_lossy(&read(&secret_file)?).trim().to_owned();
+        enroll_into(client, "admin", &secret, &msp).await?;
+    }
+    ClientIdentity::from_msp_dir(msp_id, &msp)
+        .during(|| format!("cannot act as the administrator of {}", node.root().display()))
+}
+
+/// Makes a key, enrols with it, and writes the MSP folder.
+pub(crate) async fn enroll_into(
+    client: &CaClient,
+    id: &str,
+    secret: &str,
+    msp: &Path,
+) -> Result<(), CliError> {
+    let key = PrivateKey::generate().during(|| "cannot make a private key".to_owned())?;
+    let enrolled = client
+        .enroll(id, secret, &EnrollRequest::default(), &key)
+        .await
+        .during(|| format!("cannot enrol {id}"))?;
+    write_msp(msp, &enrolled, key)
+}
+
+/// The name of the certificate's file: the one that is there, since another beside it might be read instead.
+fn signcert_name(msp: &Path) -> String {
+    let entries = std::fs::read_dir(msp.join("signcerts"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let names = entries.filter_map(|e| e.file_name().into_string().ok());
+    names.min().unwrap_or_else(|| "cert.pem".to_owned())
+}
+
+/// Writes the MSP folder of somebody who has enrolled. Files that are there are replaced one by one, each whole or not
+/// at all.
+pub(crate) fn write_msp(msp: &Path, enrolled: &Enrollment, key: PrivateKey) -> Result<(), CliError> {
+    let unusable = || "the authority's answer holds no usable certificate".to_owned();
+    let signcert = Certificate::from_pem(enrolled.certificate_pem.as_bytes()).during(unusable)?;
+    let mut contents = MspDirContents {
+        signcert: Some((signcert_name(msp), signcert)),
+        key: Some(key),
+        node_ous: true,
+        ..MspDirContents::default()
+    };
+    for block in pem::all_blocks(enrolled.chain_pem.as_bytes()) {
+        let certificate = Certificate::from_der(&block.content).during(unusable)?;
+        let (list, name) = if certificate.is_signed_by(&certificate) {
+            (&mut contents.cacerts, "ca")
+        } else {
+            (&mut contents.intermediatecerts, "intermediate")
+        };
+        let number = if list.is_empty() {
+            String::new()
+        } else {
+            format!("-{}", list.len() + 1)
+        };
+        list.push((format!("{name}{number}.pem"), certificate));
+    }
+    write_msp_dir(msp, &contents).during(|| format!("cannot write the MSP folder {}", msp.display()))
+}
+
+async fn revoke(args: &RevokeArgs) -> Result<(), CliError> {
+    let revocation = match (&args.certificate, &args.id) {
+        (Some(file), _) => {
+            let certificate = Certificate::from_pem(&read(file)?)
+                .during(|| format!("{} holds no certificate", file.display()))?;
+            Revocation::Certificate {
+                serial: hex::encode(certificate.serial()),
+                aki: hex::encode(certificate.authority_key_id().unwrap_or_default()),
+            }
+        }
+        (None, id) => Revocation::Identity {
+            id: id.clone().unwrap_or_default(),
+        },
+    };
+    let session = Session::open(&args.network.network)?;
+    let authority = OrgAuthority::open(&session, &args.org).await?;
+    let revoked = authority
+        .client
+        .revoke(
+            &authority.registrar,
+            &revocation,
+            &args.reason,
+            args.crl.is_some(),
+        )
+        .await
+        .during(|| "nothing was revoked".to_owned())?;
+    for (serial, _) in &revoked.certificates {
+        println!("revoked certificate {serial}");
+    }
+    if revoked.certificates.is_empty() {
+        println!(
+            "there was no certificate to revoke, so the revocation list is as it was; the authority refuses the identity from now on"
+        );
+    }
+    if let (Some(file), Some(crl)) = (&args.crl, &revoked.crl_pem) {
+        std::fs::write(file, crl).map_err(|source| CliError::WriteFile {
+            path: file.clone(),
+            source,
+        })?;
+        println!("the authority's revocation list is in {}", file.display());
+    }
+    Ok(())
+}
