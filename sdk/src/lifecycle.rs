@@ -225,7 +225,11 @@ pub async fn check_commit_readiness(
         ask(peer, identity, channel, "CheckCommitReadiness", &args).await?;
     Ok(Readiness {
         approvals: found.approvals.into_iter().collect(),
-        mismatches: found.mismatches.into_iter().map(|(msp_id, m)| (msp_id, m.items)).collect(),
+        mismatches: found
+            .mismatches
+            .into_iter()
+            .map(|(msp_id, m)| (msp_id, m.items))
+            .collect(),
     })
 }
 

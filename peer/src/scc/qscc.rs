@@ -122,7 +122,9 @@ fn refusal(channel: &PeerChannel, id: &str) -> protos::Response {
     let Some(refusal) = channel.refusal(id) else {
         return failure(
             404,
-            format!("this peer has no reason for a refusal of transaction {id}: it was not refused, or that is too long ago"),
+            format!(
+                "this peer has no reason for a refusal of transaction {id}: it was not refused, or that is too long ago"
+            ),
         );
     };
     let answer = serde_json::json!({
