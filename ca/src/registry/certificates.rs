@@ -1,6 +1,6 @@
 //! The certificates' table: what was issued, and what was revoked.
 
-use rusqlite::{OptionalExtension, named_params, params};
+use rusqlite::{OptionalExtension, ToSql, params};
 
 use super::{Registry, in_scope};
 
@@ -156,43 +156,72 @@ impl Registry {
     }
 
     /// The next certificates after row `after` (0 at the start), at most `limit`: row and PEM.
-    pub(crate) fn certificates_after(
+    pub(crate) fn certificates_after<'f>(
         &self,
         after: i64,
-        filter: &CertificateFilter,
+        filter: &'f CertificateFilter,
         limit: u32,
     ) -> rusqlite::Result<Vec<(i64, String)>> {
-        let sql = format!(
-            "SELECT c.rowid, c.pem FROM certificates c LEFT JOIN identities i ON i.id = c.id
-             WHERE c.rowid > :after AND {}
-             AND (:id = '' OR c.id = :id) AND (:serial = '' OR c.serial = :serial)
-             AND (:aki = '' OR ltrim(c.aki, '0') = :aki)
-             AND (:revoked_start IS NULL OR c.revoked_at >= :revoked_start)
-             AND (:revoked_end IS NULL OR c.revoked_at <= :revoked_end)
-             AND (:expires_start IS NULL OR c.not_after >= :expires_start)
-             AND (:expires_end IS NULL OR c.not_after <= :expires_end)
-             AND (NOT :not_revoked OR c.revoked_at IS NULL)
-             ORDER BY c.rowid LIMIT :limit",
-            in_scope("i.affiliation", ":scope")
+        let mut sql = "SELECT c.rowid, c.pem FROM certificates c".to_owned();
+        let mut parameters: Vec<(&str, &dyn ToSql)> = vec![(":after", &after), (":limit", &limit)];
+        if !filter.scope.is_empty() {
+            sql.push_str(" JOIN identities i ON i.id = c.id");
+        }
+        sql.push_str(" WHERE c.rowid > :after");
+        // Only what is asked for, so that the indexes of names and serial numbers are used.
+        let mut add = |wanted: bool, name: &'static str, value: &'f dyn ToSql, condition: &str| {
+            if wanted {
+                parameters.push((name, value));
+                sql.push_str(" AND ");
+                sql.push_str(condition);
+            }
+        };
+        let (revoked, expires) = (&filter.revoked, &filter.expires);
+        let scope = in_scope("i.affiliation", ":scope");
+        add(!filter.scope.is_empty(), ":scope", &filter.scope, &scope);
+        add(!filter.id.is_empty(), ":id", &filter.id, "c.id = :id");
+        add(
+            !filter.serial.is_empty(),
+            ":serial",
+            &filter.serial,
+            "c.serial = :serial",
         );
+        add(
+            !filter.aki.is_empty(),
+            ":aki",
+            &filter.aki,
+            "ltrim(c.aki, '0') = :aki",
+        );
+        for (wanted, name, value, condition) in [
+            (
+                revoked.start.is_some(),
+                ":from",
+                &revoked.start,
+                "c.revoked_at >= :from",
+            ),
+            (revoked.end.is_some(), ":to", &revoked.end, "c.revoked_at <= :to"),
+            (
+                expires.start.is_some(),
+                ":expires_from",
+                &expires.start,
+                "c.not_after >= :expires_from",
+            ),
+            (
+                expires.end.is_some(),
+                ":expires_to",
+                &expires.end,
+                "c.not_after <= :expires_to",
+            ),
+        ] {
+            add(wanted, name, value, condition);
+        }
+        if filter.not_revoked {
+            sql.push_str(" AND c.revoked_at IS NULL");
+        }
+        sql.push_str(" ORDER BY c.rowid LIMIT :limit");
         let connection = self.connection.lock();
         let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(
-            named_params! {
-                ":after": after,
-                ":scope": filter.scope,
-                ":id": filter.id,
-                ":serial": filter.serial,
-                ":aki": filter.aki,
-                ":revoked_start": filter.revoked.start,
-                ":revoked_end": filter.revoked.end,
-                ":expires_start": filter.expires.start,
-                ":expires_end": filter.expires.end,
-                ":not_revoked": filter.not_revoked,
-                ":limit": limit,
-            },
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )?;
+        let rows = statement.query_map(parameters.as_slice(), |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
     }
 }
