@@ -248,12 +248,14 @@ impl Worker {
         let invocation = self.invocation();
         let committed = |c: Committed| (c.stages, Some(c.block_number));
         let done = match (&self.client, self.run.operation) {
-            (Client::Gateway(gateway), Operation::Get) => {
-                gateway.evaluate(&invocation).await.map(|_| (answered(started), None))
-            }
-            (Client::Direct(direct), Operation::Get) => {
-                direct.evaluate(&invocation).await.map(|_| (answered(started), None))
-            }
+            (Client::Gateway(gateway), Operation::Get) => gateway
+                .evaluate(&invocation)
+                .await
+                .map(|_| (answered(started), None)),
+            (Client::Direct(direct), Operation::Get) => direct
+                .evaluate(&invocation)
+                .await
+                .map(|_| (answered(started), None)),
             (Client::Gateway(gateway), _) => gateway.submit_and_wait(&invocation).await.map(committed),
             (Client::Direct(direct), _) => direct.submit_and_wait(&invocation).await.map(committed),
         };

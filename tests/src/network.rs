@@ -27,6 +27,8 @@ pub struct Options {
     pub contracts: bool,
     /// The `probe` contract (see [`crate::probe`]) is deployed.
     pub probe: bool,
+    /// Channels besides the usual one, each with the names of its organisations (`Org1`, `Org2`).
+    pub more_channels: Vec<(String, Vec<String>)>,
     /// Largest block in bytes.
     pub absolute_max_bytes: u32,
     /// Transactions in a block at most.
@@ -42,6 +44,7 @@ impl Default for Options {
             authorities: false,
             contracts: true,
             probe: true,
+            more_channels: Vec::new(),
             absolute_max_bytes: 10 * 1024 * 1024,
             max_message_count: 500,
         }
@@ -92,6 +95,18 @@ fn network_file(options: &Options, dir: &Path) -> Value {
             "name": "probe", "channel": CHANNEL, "wasm": wasm, "policy": "OR('Org1MSP.peer','Org2MSP.peer')",
         }));
     }
+    let mut channels = vec![json!({
+        "name": CHANNEL,
+        "batch": {
+            "max_message_count": options.max_message_count,
+            "absolute_max_bytes": options.absolute_max_bytes,
+            "preferred_max_bytes": (options.absolute_max_bytes / 2).min(2 * 1024 * 1024),
+            "timeout": "500ms",
+        },
+    })];
+    for (name, organizations) in &options.more_channels {
+        channels.push(json!({ "name": name, "organizations": organizations }));
+    }
     json!({
         "name": "system-test",
         "processes": if options.one_process { "one-process" } else { "process-per-node" },
@@ -99,15 +114,7 @@ fn network_file(options: &Options, dir: &Path) -> Value {
             "name": "OrdererOrg", "msp_id": "OrdererMSP", "domain": "example.com", "orderers": orderers,
         }],
         "peer_organizations": orgs,
-        "channels": [{
-            "name": CHANNEL,
-            "batch": {
-                "max_message_count": options.max_message_count,
-                "absolute_max_bytes": options.absolute_max_bytes,
-                "preferred_max_bytes": (options.absolute_max_bytes / 2).min(2 * 1024 * 1024),
-                "timeout": "500ms",
-            },
-        }],
+        "channels": channels,
         "chaincodes": chaincodes,
     })
 }

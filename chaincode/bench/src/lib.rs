@@ -82,10 +82,7 @@ mod tests {
         let (mut ledger, caller) = ledger();
         ledger.submit(&caller, "bench", "put", &["k", "v"]).unwrap();
         ledger.submit(&caller, "bench", "update", &["k", "w"]).unwrap();
-        assert_eq!(
-            ledger.evaluate(&caller, "bench", "get", &["k"]).unwrap(),
-            b"w"
-        );
+        assert_eq!(ledger.evaluate(&caller, "bench", "get", &["k"]).unwrap(), b"w");
         let missing = ledger.evaluate(&caller, "bench", "get", &["x"]);
         assert_eq!(missing.unwrap_err().status(), 404);
     }

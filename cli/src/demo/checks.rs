@@ -192,16 +192,19 @@ pub(super) async fn invocation_time(session: &Session, chaincode: &str) -> Optio
     let mut total = 0.0_f64;
     let mut count = 0.0_f64;
     for peer in session.peers() {
-        let Some(address) = &peer.node.operations_listen else { continue };
+        let Some(address) = &peer.node.operations_listen else {
+            continue;
+        };
         let text = metrics(address).await.ok()?;
         let value = |name: &str| -> Option<f64> {
             let label = format!("chaincode=\"{chaincode}\"");
             let line = text.lines().find(|l| l.starts_with(name) && l.contains(&label))?;
             line.rsplit_once(' ')?.1.parse().ok()
         };
-        if let (Some(sum), Some(calls)) =
-            (value("chaincode_execute_duration_sum"), value("chaincode_execute_duration_count"))
-        {
+        if let (Some(sum), Some(calls)) = (
+            value("chaincode_execute_duration_sum"),
+            value("chaincode_execute_duration_count"),
+        ) {
             total += sum;
             count += calls;
         }

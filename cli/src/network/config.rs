@@ -370,8 +370,11 @@ mod tests {
         twice.peer_organizations[1].peers[0].listen = twice.peer_organizations[0].peers[0].listen.clone();
         assert!(twice.check().unwrap_err().contains("both listen on"));
         let mut watched = good.clone();
-        watched.peer_organizations[1].ca.as_mut().unwrap().operations_listen =
-            watched.peer_organizations[0].peers[0].operations_listen.clone();
+        watched.peer_organizations[1]
+            .ca
+            .as_mut()
+            .unwrap()
+            .operations_listen = watched.peer_organizations[0].peers[0].operations_listen.clone();
         let why = watched.check().unwrap_err();
         assert!(why.contains("operations of ca-org2"), "{why}");
         let mut same = good.clone();
