@@ -18,13 +18,14 @@ use selvedge_comm::Endpoint;
 use selvedge_msp::{MspManager, SignaturePolicy, SignedData, SigningIdentity, verify_signatures};
 use selvedge_proto::{common, payload_differences, protos, transaction_payload};
 
-use crate::deliver::{FilteredBlocks, Seek, SeekStart};
+use crate::commits::{CommitListener, Feed, Feeds};
+use crate::deliver::{Seek, SeekStart};
 use crate::error::{Call, Error, PayloadMismatch, RpcError};
 use crate::gateway::Deadlines;
 use crate::orderer::{OrdererClient, is_final, refusal};
 use crate::peer::PeerClient;
 use crate::proposal::{Invocation, Nonce, Proposal};
-use crate::transaction::{CommitStatus, Committed, Stages, Transaction};
+use crate::transaction::{Committed, Stages, Transaction};
 
 /// How long to offer an envelope when the caller sets no limit.
 const LONGEST_SUBMISSION: Duration = Duration::from_secs(60);
@@ -74,6 +75,7 @@ struct Inner {
     msps: Arc<MspManager>,
     policy: Option<SignaturePolicy>,
     deadlines: Deadlines,
+    feeds: Feeds,
 }
 
 /// An endorser's good answer.
@@ -125,6 +127,7 @@ impl DirectClient {
                 msps: config.msps,
                 policy,
                 deadlines: config.deadlines,
+                feeds: Feeds::default(),
             }),
         })
     }
@@ -373,16 +376,28 @@ impl DirectClient {
         })
     }
 
-    /// Opens a listener for commits, from the newest block on, at the first peer that answers.
+    /// Opens a listener for commits from now on, at the first peer that answers. Listeners of a channel share a stream.
     ///
     /// # Errors
     /// No peer answers.
     pub async fn listen(&self, channel: &str) -> Result<CommitListener, Error> {
+        // Held while a stream is opened, so that those who come meanwhile share it.
+        let mut feeds = self.inner.feeds.lock().await;
+        if let Some(listener) = feeds.get(channel).and_then(Feed::join) {
+            return Ok(listener);
+        }
         let mut last = None;
         for peer in &self.inner.events {
             let seek = Seek::from(SeekStart::Newest);
             match peer.filtered_blocks(&self.inner.identity, channel, seek).await {
-                Ok(blocks) => return Ok(CommitListener { blocks }),
+                Ok(blocks) => {
+                    let feed = Feed::start(blocks);
+                    let listener = feed.join();
+                    feeds.insert(channel.to_owned(), feed);
+                    if let Some(listener) = listener {
+                        return Ok(listener);
+                    }
+                }
                 Err(away) => last = Some(away),
             }
         }
@@ -413,60 +428,6 @@ fn not_ordered(name: &str, tried: Vec<String>, is_final: bool) -> Error {
         transaction_id: name.to_owned(),
         tried,
         is_final,
-    }
-}
-
-/// Watches the blocks of one peer for transactions.
-#[derive(Debug)]
-pub struct CommitListener {
-    blocks: FilteredBlocks,
-}
-
-impl CommitListener {
-    /// Waits for the verdict on a transaction that was submitted after the listener was opened.
-    ///
-    /// # Errors
-    /// The stream broke, or the limit passed.
-    pub async fn wait(
-        &mut self,
-        transaction_id: &str,
-        limit: Option<Duration>,
-    ) -> Result<CommitStatus, Error> {
-        let waiting = self.find(transaction_id);
-        match limit {
-            None => waiting.await,
-            Some(limit) => tokio::time::timeout(limit, waiting)
-                .await
-                .map_err(|_| Error::CommitTimeout {
-                    transaction_id: transaction_id.to_owned(),
-                    waited_ms: limit.as_millis(),
-                })?,
-        }
-    }
-
-    async fn find(&mut self, transaction_id: &str) -> Result<CommitStatus, Error> {
-        loop {
-            let block = self.blocks.next().await?.ok_or_else(|| Error::StreamEnded {
-                from: format!("{:?}", self.blocks),
-            })?;
-            let found = block
-                .filtered_transactions
-                .iter()
-                .find(|t| t.txid == transaction_id);
-            if let Some(found) = found {
-                let code = protos::TxValidationCode::try_from(found.tx_validation_code).map_err(|_| {
-                    Error::malformed(
-                        "peer",
-                        format!("unknown validation code {}", found.tx_validation_code),
-                    )
-                })?;
-                return Ok(CommitStatus {
-                    transaction_id: transaction_id.to_owned(),
-                    code,
-                    block_number: block.number,
-                });
-            }
-        }
     }
 }
 

@@ -17,6 +17,7 @@
 mod ca;
 mod channel_info;
 mod checkpoint;
+mod commits;
 mod deliver;
 mod direct;
 mod discovery;
@@ -37,8 +38,9 @@ pub use ca::{
 };
 pub use channel_info::{ChannelInfo, OrdererAddress, PeerLocation};
 pub use checkpoint::{Checkpoint, FileCheckpointer};
+pub use commits::CommitListener;
 pub use deliver::{Blocks, BlocksWithPrivateData, FilteredBlocks, Seek, SeekStart, SeekStop, seek_payload};
-pub use direct::{CommitListener, DirectClient, DirectConfig, PeerAddress};
+pub use direct::{DirectClient, DirectConfig, PeerAddress};
 pub use discovery::{DiscoveredChannel, DiscoveredPeer, Discovery, EndorsementPlan};
 pub use error::{CaError, Call, CommitError, Error, ErrorDetail, PayloadMismatch, Retry, RpcError};
 pub use events::{ChaincodeEvent, ChaincodeEvents, EventsFrom, EventsRequest};
