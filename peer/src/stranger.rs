@@ -32,9 +32,17 @@ pub(crate) fn judge(context: &dyn PeerContext, channel: &str, signed: &SignedDat
         .map(|channel| channel.bundle())
         .collect();
     let sets = std::iter::once(context.local_msp()).chain(bundles.iter().map(|b| b.msps()));
-    let Err(failure) = authenticate_in_any(sets, signed) else {
-        tracing::info!(channel, "a caller who is no member asks for a channel");
-        return Stranger::Known;
+    // One whose own organisation is a member, but who is not valid there (revoked, say), is told so: the organisation may
+    // know of the channel, and other channels' word for the caller does not count in this one.
+    let there = context
+        .channel(channel)
+        .map(|asked| authenticate(asked.bundle().msps(), signed));
+    let failure = match (there, authenticate_in_any(sets, signed)) {
+        (Some(Err(invalid @ NotAuthenticated::Invalid { .. })), _) | (_, Err(invalid)) => invalid,
+        (_, Ok(_)) => {
+            tracing::info!(channel, "a caller who is no member asks for a channel");
+            return Stranger::Known;
+        }
     };
     tracing::info!(channel, why = %failure, "an unknown caller asks for a channel");
     Stranger::Nobody(match failure {
