@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the contracts and the `selvedge` binary.
+# Builds the contracts, the `selvedge` binary, and `selvedge-edge`, the edge gateway alone.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -8,5 +8,5 @@ if ! [ -d "$CARGO_TARGET_DIR/release" ]; then
 fi
 echo "building the contracts"
 scripts/contracts.sh
-echo "building selvedge"
-cargo build --release --locked -p selvedge
+echo "building selvedge and selvedge-edge"
+cargo build --release --locked -p selvedge -p selvedge-edge

@@ -162,6 +162,10 @@ impl Demo {
                 &contracts,
             ])
             .await?;
+        let idle: u64 = network::memory_report(&Session::open(&self.dir)?)
+            .iter()
+            .map(|(_, now, _)| now)
+            .sum();
 
         self.shell.step(
             "A buyer (Org1) offers: stainless steel cutting, 200 pieces at 20 USD, kept cool on the way",
@@ -175,6 +179,7 @@ impl Demo {
             "target": "Org2MSP",
         });
         self.invoke(BUYER, "rfq", "offer", &[&offer.to_string()]).await?;
+        self.figure("memory of all nodes, idle", mib(idle));
         self.figure(
             "network up to first committed transaction",
             seconds(started.elapsed()),
@@ -300,8 +305,7 @@ impl Demo {
             &roots,
         )?;
         let log = self.dir.join("edge/edge.log");
-        let start = ["edge", "start", "--config", config.as_str()];
-        let mut gateway = self.shell.start(&start, &[], Some(&log))?;
+        let mut gateway = self.shell.start_edge(&config, &log)?;
         let up = || async { Ok(edge::fetch_status(&address).await.is_ok()) };
         wait_for("the edge gateway to serve", up).await?;
 
@@ -331,7 +335,7 @@ impl Demo {
             "--shipment",
             SHIPMENT,
         ];
-        let mut replaying = self.shell.start(&replay, &[], None)?;
+        let mut replaying = self.shell.start(&replay)?;
 
         let some = u64::try_from(total / 4).unwrap_or(1).max(1);
         let committed = || async { Ok(edge_count(&address, "committed").await? >= some) };
@@ -353,7 +357,7 @@ impl Demo {
             .await
             .during(|| "cannot kill the edge gateway".to_owned())?;
         println!("    the gateway is killed (SIGKILL) with {open} readings in its buffer, and started again");
-        gateway = self.shell.start(&start, &[], Some(&log))?;
+        gateway = self.shell.start_edge(&config, &log)?;
         wait_for("the edge gateway to serve again", up).await?;
         let status = replaying
             .wait()
@@ -501,7 +505,7 @@ impl Demo {
             );
         }
         let all: u64 = memory.iter().map(|(_, now, _)| now).sum();
-        self.figure("memory of all nodes now", mib(all));
+        self.figure("memory of all nodes at the end", mib(all));
         if let Some(time) = checks::invocation_time(session, "shipment").await {
             self.figure("a shipment reading in the peer's contract runtime", time);
         }

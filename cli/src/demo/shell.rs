@@ -50,9 +50,13 @@ impl Shell {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of("selvedge", &self.program, arguments)
+    }
+
+    fn command_of(&self, name: &str, program: &Path, arguments: &[&str]) -> Command {
         let shown: Vec<String> = arguments.iter().map(|a| quoted(a)).collect();
-        println!("$ selvedge {}", shown.join(" "));
-        let mut command = Command::new(&self.program);
+        println!("$ {name} {}", shown.join(" "));
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env("SELVEDGE_NETWORK", &self.network)
@@ -115,14 +119,23 @@ impl Shell {
     }
 
     /// Starts a command that goes on beside the demo; it ends with the demo at the latest.
-    pub(super) fn start(
-        &self,
-        arguments: &[&str],
-        secrets: &[(&str, &str)],
-        log: Option<&Path>,
-    ) -> Result<Child, CliError> {
-        let mut command = self.command(arguments);
-        command.envs(secrets.iter().copied()).kill_on_drop(true);
+    pub(super) fn start(&self, arguments: &[&str]) -> Result<Child, CliError> {
+        Self::spawn(self.command(arguments), None)
+    }
+
+    /// Starts the edge gateway: the small program made for it where it was built, else this binary in that role.
+    pub(super) fn start_edge(&self, config: &str, log: &Path) -> Result<Child, CliError> {
+        let small = self.program.with_file_name("selvedge-edge");
+        let command = if small.exists() {
+            self.command_of("selvedge-edge", &small, &["--config", config])
+        } else {
+            self.command(&["edge", "start", "--config", config])
+        };
+        Self::spawn(command, Some(log))
+    }
+
+    fn spawn(mut command: Command, log: Option<&Path>) -> Result<Child, CliError> {
+        command.kill_on_drop(true);
         if let Some(path) = log {
             let open = || std::fs::OpenOptions::new().create(true).append(true).open(path);
             let failed = |source| CliError::WriteFile {
