@@ -11,4 +11,10 @@ fi
 if command -v ccache >/dev/null 2>&1; then
     export CC="${CC:-ccache gcc}" CXX="${CXX:-ccache g++}"
 fi
-[ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
+# Where setup.sh put a newer Node.js than the distribution's.
+if [ -x "$selvedge_cache/node/node_modules/node/bin/node" ]; then
+    PATH="$selvedge_cache/node/node_modules/node/bin:$PATH"
+fi
+if [ -f "$HOME/.cargo/env" ]; then
+    . "$HOME/.cargo/env"
+fi

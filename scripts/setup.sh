@@ -29,7 +29,14 @@ if [ -n "$missing" ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing ca-certificates >/dev/null
 fi
 
-[ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
+. scripts/env.sh
+if [ "${1:-}" = node ] && [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
+    # The official clients need Node.js 20; npm's own package of it serves where the distribution has an older one.
+    echo "installing: Node.js 20"
+    npm install --silent --no-fund --no-audit --prefix "$selvedge_cache/node" node@20
+    . scripts/env.sh
+fi
+
 if ! command -v rustup >/dev/null 2>&1; then
     echo "installing: Rust"
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain none

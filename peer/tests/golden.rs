@@ -171,6 +171,52 @@ fn a_state_that_lags_behind_is_rolled_forward() {
     assert_state(&replay::state(&channel).unwrap());
 }
 
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A crash in the middle of every single block: the block is in its file, the state is still the one before it.
+#[test]
+fn the_same_with_a_crash_in_the_middle_of_every_block() {
+    let work = tempfile::tempdir().unwrap();
+    let before = tempfile::tempdir().unwrap();
+    let state = work.path().join("ledger/state");
+    let wanted = expected_blocks();
+    let mut blocks = blocks().into_iter();
+    let channel = PeerChannel::create(work.path(), blocks.next().unwrap()).unwrap();
+    let id = channel.id().to_owned();
+    drop(channel);
+    for (block, wanted) in blocks.zip(&wanted[1..]) {
+        let kept = before.path().join("state");
+        drop(std::fs::remove_dir_all(&kept));
+        copy_dir(&state, &kept);
+
+        let channel = PeerChannel::open(work.path(), &id).unwrap();
+        let height = channel.height();
+        drop(replay::step(&channel, block).unwrap());
+        drop(channel);
+        std::fs::remove_dir_all(&state).unwrap();
+        copy_dir(&kept, &state);
+
+        let channel = PeerChannel::open(work.path(), &id).unwrap();
+        assert_eq!(channel.height(), height + 1);
+        let committed = channel.committed_block(height).unwrap().unwrap();
+        assert_eq!(&without_reasons(&replay::report(&channel, &committed)), wanted);
+    }
+    let channel = PeerChannel::open(work.path(), &id).unwrap();
+    assert_eq!(channel.height(), 96);
+    assert_state(&replay::state(&channel).unwrap());
+}
+
 #[test]
 fn two_channels_at_once_do_not_disturb_each_other() {
     let works = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
