@@ -32,7 +32,23 @@ use clap::Parser;
 use crate::args::{Cli, Command};
 use crate::error::CliError;
 
+/// Exit status of a command whose standard output was closed, as shells show it for SIGPIPE.
+const CLOSED_OUTPUT: i32 = 141;
+
+/// `selvedge … | head` closes our standard output. That ends a command quietly, as it ends others.
+fn end_quietly_when_output_closes() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>();
+        if text.is_some_and(|t| t.starts_with("failed printing to stdout")) {
+            std::process::exit(CLOSED_OUTPUT);
+        }
+        usual(info);
+    }));
+}
+
 fn main() -> std::process::ExitCode {
+    end_quietly_when_output_closes();
     let cli = Cli::parse();
     // Roles say what they do; commands speak only when asked to.
     // openraft reports every node that is away for a moment as an error; the orderer says itself what matters.
