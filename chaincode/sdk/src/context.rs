@@ -161,12 +161,12 @@ impl<'h> Context<'h> {
         )))
     }
 
-    /// The endorsement policy of one key, if it has its own: a serialised `ApplicationPolicy`.
+    /// The endorsement policy of one key, if it has its own: a serialised `SignaturePolicyEnvelope`, spec 03 §4.1.
     pub fn validation_parameter(&self, key: &str) -> Result<Option<Vec<u8>>> {
         self.host.validation_parameter(key)
     }
 
-    /// Gives one key an endorsement policy of its own: a serialised `ApplicationPolicy`.
+    /// Gives one key an endorsement policy of its own: a serialised `SignaturePolicyEnvelope`, spec 03 §4.1.
     pub fn set_validation_parameter(&self, key: &str, policy: &[u8]) -> Result<()> {
         self.host.set_validation_parameter(key, policy)
     }

@@ -69,7 +69,7 @@ pub trait Host {
     fn iterator_close(&self, handle: i32);
     /// The endorsement policy of one key, if it has its own.
     fn validation_parameter(&self, key: &str) -> Result<Option<Vec<u8>>>;
-    /// Gives one key an endorsement policy of its own (a serialised `ApplicationPolicy`).
+    /// Gives one key an endorsement policy of its own (a serialised `SignaturePolicyEnvelope`, spec 03 §4.1).
     fn set_validation_parameter(&self, key: &str, policy: &[u8]) -> Result<()>;
     /// Reads a private key of a collection.
     fn get_private(&self, collection: &str, key: &str) -> Result<Option<Vec<u8>>>;
