@@ -1,0 +1,3 @@
+//! The subcommands, one file each: its arguments, and what it does with them.
+
+pub(crate) mod run;
