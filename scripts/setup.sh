@@ -17,7 +17,9 @@ need make make
 need ccache ccache
 need curl curl
 need git git
-find /usr/lib -name 'libclang*.so*' 2>/dev/null | grep -q . || missing="$missing libclang-dev"
+# The names that bindgen looks for; libclang-cpp.so, which comes with other packages, is another library.
+find /usr/lib /usr/local/lib \( -name 'libclang.so*' -o -name 'libclang-[0-9]*.so*' \) 2>/dev/null | grep -q . ||
+    missing="$missing libclang-dev"
 if [ "${1:-}" = node ]; then
     need node nodejs
     need npm npm
