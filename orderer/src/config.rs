@@ -11,6 +11,7 @@
 //! admin: {listen: 127.0.0.1:7053, tls: {certificate: tls/server.crt, key: tls/server.key, client_roots: [tls/ca.crt]}}
 //! operations: {listen: 127.0.0.1:8443}
 //! data_dir: data
+//! joined_dir: joined                              # not inside of data_dir: what a node that lost its data joins again
 //! raft: {heartbeat: 150ms, election: 500ms}
 //! ```
 //! Paths are relative to the file.
@@ -49,6 +50,10 @@ pub struct OrdererConfig {
     pub admin: Option<AdminConfig>,
     /// Folder for everything that the node stores.
     pub data_dir: PathBuf,
+    /// Folder, apart from `data_dir`, in which the node keeps the block that each of its channels was joined with. A node
+    /// whose `data_dir` was lost joins those channels again by itself at start. Absent: it must be told to.
+    #[serde(default)]
+    pub joined_dir: Option<PathBuf>,
     /// Health and metrics.
     #[serde(default)]
     pub operations: Option<OperationsConfig>,
@@ -185,6 +190,9 @@ impl OrdererConfig {
     pub fn resolve(&mut self, base: &Path) {
         self.msp_dir = base.join(&self.msp_dir);
         self.data_dir = base.join(&self.data_dir);
+        if let Some(dir) = &mut self.joined_dir {
+            *dir = base.join(&*dir);
+        }
         if let Some(tls) = &mut self.tls {
             tls.resolve(base);
         }
@@ -209,6 +217,15 @@ impl OrdererConfig {
             return Err(format!(
                 "external_address {:?} is not host:port",
                 self.external_address
+            ));
+        }
+        if let Some(dir) = &self.joined_dir
+            && dir.starts_with(&self.data_dir)
+        {
+            return Err(format!(
+                "joined_dir {} is inside of data_dir {} and would be lost with it; name a folder outside of it",
+                dir.display(),
+                self.data_dir.display()
             ));
         }
         if self.raft.heartbeat.is_zero() || self.raft.election < self.raft.heartbeat * 2 {
@@ -260,6 +277,10 @@ mod tests {
             (format!("{MINIMAL}, raft: {{heartbeat: soon}}}}"), "no duration"),
             (format!("{MINIMAL}, colour: blue}}"), "colour"),
             (MINIMAL.replace("o:7050", "7050") + "}", "not host:port"),
+            (
+                format!("{MINIMAL}, joined_dir: d/joined}}"),
+                "would be lost with it",
+            ),
         ] {
             let refused = parse(&yaml).unwrap_err();
             assert!(refused.contains(expected), "{yaml}: {refused}");

@@ -30,6 +30,7 @@ mod envelope;
 mod error;
 mod filter;
 mod forward;
+mod joined;
 mod metrics;
 mod node;
 mod operations;

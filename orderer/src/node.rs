@@ -186,7 +186,8 @@ impl Orderer {
             Some(operations) => Some(OperationsListener::open(operations).await?),
             None => None,
         };
-        let registrar = Arc::new(Registrar::open(&config.data_dir, context).await?);
+        let registrar =
+            Arc::new(Registrar::open(&config.data_dir, config.joined_dir.as_deref(), context).await?);
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();
 

@@ -17,20 +17,27 @@ use selvedge_proto::{METADATA_SLOTS, common};
 use crate::chain::Chain;
 use crate::channel::{ChannelInfo, NodeContext, OrdererChannel, blocks_dir, join_block_path};
 use crate::error::{JoinError, OrdererError, RemoveError};
+use crate::joined::Joined;
 use crate::metrics::OrdererMetrics;
 
 /// The channels that this node has joined.
 pub(crate) struct Registrar {
     dir: PathBuf,
     context: Arc<NodeContext>,
+    joined: Option<Joined>,
     channels: RwLock<BTreeMap<String, Arc<OrdererChannel>>>,
     /// One join or removal at a time.
     changing: tokio::sync::Mutex<()>,
 }
 
 impl Registrar {
-    /// Opens every channel in `data_dir`, and returns when each has found its role.
-    pub(crate) async fn open(data_dir: &Path, context: Arc<NodeContext>) -> Result<Self, OrdererError> {
+    /// Opens every channel in `data_dir`, joins again what `joined_dir` remembers beyond them, and returns when each has
+    /// found its role.
+    pub(crate) async fn open(
+        data_dir: &Path,
+        joined_dir: Option<&Path>,
+        context: Arc<NodeContext>,
+    ) -> Result<Self, OrdererError> {
         let dir = data_dir.join("channels");
         let failed = |action: &'static str| {
             let path = dir.clone();
@@ -52,12 +59,32 @@ impl Registrar {
         for channel in channels.values() {
             channel.opened().await;
         }
-        Ok(Self {
+        let registrar = Self {
             dir,
             context,
+            joined: joined_dir.map(Joined::open).transpose()?,
             channels: RwLock::new(channels),
             changing: tokio::sync::Mutex::new(()),
-        })
+        };
+        registrar.join_again().await?;
+        Ok(registrar)
+    }
+
+    /// Joins the channels that this node was in and has no data of.
+    async fn join_again(&self) -> Result<(), OrdererError> {
+        let Some(joined) = &self.joined else {
+            return Ok(());
+        };
+        for (id, block) in joined.blocks()? {
+            if self.get(&id).is_some() {
+                continue;
+            }
+            tracing::warn!(channel = %id, "the data of this channel is gone; joining it again");
+            if let Err(why) = self.join(block).await {
+                tracing::error!(channel = %id, %why, "not joined again; join it with selvedge channel join or osnadmin");
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn metrics(&self) -> &Arc<OrdererMetrics> {
@@ -113,16 +140,20 @@ impl Registrar {
         }
         let final_dir = self.dir.join(&id);
         let fresh = self.dir.join(format!(".joining-{id}"));
+        let failed = |why: String| JoinError::Storage {
+            channel: id.clone(),
+            why,
+        };
+        if let Some(joined) = &self.joined {
+            joined.remember(&id, &block).map_err(|e| failed(e.to_string()))?;
+        }
         let (signer, target, channel) = (self.context.signer.clone(), final_dir.clone(), id.clone());
         let prepared =
             tokio::task::spawn_blocking(move || prepare(&fresh, &target, &channel, &block, signer)).await;
         prepared
             .map_err(|e| e.to_string())
             .and_then(|done| done)
-            .map_err(|why| JoinError::Storage {
-                channel: id.clone(),
-                why,
-            })?;
+            .map_err(failed)?;
         let channel = OrdererChannel::start(&id, final_dir, Arc::clone(&self.context));
         channel.opened().await;
         let info = channel.info();
@@ -138,6 +169,12 @@ impl Registrar {
         let channel = removed.ok_or_else(|| RemoveError::Unknown(id.to_owned()))?;
         channel.shutdown().await;
         drop(channel);
+        if let Some(joined) = &self.joined {
+            joined.forget(id).map_err(|e| RemoveError::Storage {
+                channel: id.to_owned(),
+                why: e.to_string(),
+            })?;
+        }
         let (from, to) = (self.dir.join(id), self.dir.join(format!(".removing-{id}")));
         let failed = |why: std::io::Error| RemoveError::Storage {
             channel: id.to_owned(),

@@ -149,6 +149,11 @@ impl NodeLayout {
         self.root.join("data")
     }
 
+    /// Where an orderer remembers the channels that it joined, in case `data` is lost.
+    pub(crate) fn joined(&self) -> PathBuf {
+        self.root.join("joined")
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.root.join("node.log")
     }

@@ -128,6 +128,7 @@ fn orderer_config(layout: &Layout, orderer: OrdererRef<'_>) -> Result<Value, Cli
         "tls": tls(&member)?,
         "admin": { "listen": orderer.node.admin_listen, "tls": admin_tls },
         "data_dir": absolute(&layout.node(&orderer.host()).data())?,
+        "joined_dir": absolute(&layout.node(&orderer.host()).joined())?,
     });
     if let Some(listen) = &orderer.node.operations_listen {
         config["operations"] = json!({ "listen": listen });

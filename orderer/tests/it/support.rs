@@ -194,6 +194,7 @@ impl Network {
                     tls: None,
                 }),
                 data_dir: dir.join("data"),
+                joined_dir: None,
                 operations: None,
                 raft: RaftConfig {
                     heartbeat: Duration::from_millis(100),
