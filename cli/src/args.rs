@@ -1,8 +1,11 @@
 //! The commands and their arguments.
 
 mod authority;
+mod certify;
 mod channel;
 mod lifecycle;
+mod shipment;
+mod tender;
 
 use std::path::PathBuf;
 
@@ -11,11 +14,16 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use authority::{
     AuthorityArgs, CaCommand, DeviceCommand, EnrollArgs, ReenrollArgs, RegisterArgs, RevokeArgs,
 };
+pub(crate) use certify::{
+    CertifierArgs, CertifyCheckArgs, CertifyCommand, CertifyCsvArgs, CertifyFileArgs, ColumnsArgs,
+};
 pub(crate) use channel::{
     AddConsenterArgs, AddOrgArgs, ChannelCommand, ConfigArgs, ConsenterArgs, CreateArgs, FetchArgs, ListArgs,
     LookArgs, NodeArgs, RemoveOrgArgs, SetAnchorArgs, SignArgs, SubmitArgs, UpdateArgs,
 };
 pub(crate) use lifecycle::{AgreeArgs, ApproveArgs, DefinitionArgs, DeployArgs, InstallArgs, PackageArgs};
+pub(crate) use shipment::{EpcisArgs, ShipmentCommand, ShipmentExportArgs, ShipmentImportArgs};
+pub(crate) use tender::{RevealArgs, SealArgs, TenderCommand};
 
 /// Selvedge: a consortium ledger that speaks Hyperledger Fabric's protocol.
 #[derive(Debug, Parser)]
@@ -54,6 +62,15 @@ pub(crate) enum Command {
     /// Register and enrol devices.
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// Certify records by their hashes, and check them against every peer.
+    #[command(subcommand)]
+    Certify(CertifyCommand),
+    /// Shipments as EPCIS 2.0 events, out and in.
+    #[command(subcommand)]
+    Shipment(ShipmentCommand),
+    /// Seal an offer for a tender, and reveal it.
+    #[command(subcommand)]
+    Tender(TenderCommand),
     /// The story of a transaction: where it is, who did what with it, and what became of it and why.
     Explain(ExplainArgs),
     /// Look at chains without a network.

@@ -5,6 +5,9 @@
 //! selvedge peer|orderer|ca|edge start      one role, from its own configuration file
 //! selvedge channel …                       create channels, look at them, change their configuration
 //! selvedge chaincode …                     package, install, approve, commit, deploy, invoke, query contracts
+//! selvedge certify …                       hashes of records onto the ledger, and records checked against it
+//! selvedge shipment export|import          EPCIS 2.0
+//! selvedge tender seal|reveal              sealed offers
 //! selvedge explain <txid>                  the story of a transaction
 //! selvedge device …                        register and enrol devices
 //! selvedge ledger replay                   judge a folder of blocks
@@ -13,6 +16,7 @@
 
 mod args;
 mod authority;
+mod certify;
 mod chaincode;
 mod channel;
 mod demo;
@@ -26,6 +30,8 @@ mod logging;
 mod network;
 mod roles;
 mod session;
+mod shipment;
+mod tender;
 
 use clap::Parser;
 
@@ -90,6 +96,9 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Channel(command) => channel::run(command).await,
         Command::Chaincode(command) => chaincode::run(command).await,
         Command::Device(command) => device::run(command).await,
+        Command::Certify(command) => certify::run(command).await,
+        Command::Shipment(command) => shipment::run(command).await,
+        Command::Tender(command) => tender::run(command).await,
         Command::Explain(args) => explain::run(&args).await,
         Command::Ledger(command) => ledger::run(command),
         Command::Demo(command) => demo::run(command).await,

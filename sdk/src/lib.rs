@@ -29,6 +29,7 @@ mod orderer;
 pub mod participation;
 mod peer;
 mod proposal;
+mod survey;
 #[cfg(test)]
 mod testing;
 mod transaction;
@@ -48,6 +49,7 @@ pub use gateway::{Deadlines, Gateway};
 pub use orderer::OrdererClient;
 pub use peer::PeerClient;
 pub use proposal::{Invocation, Nonce, Proposal};
+pub use survey::{Answer, Majority, Participant, Survey};
 pub use transaction::{CommitRequest, CommitStatus, Committed, Stages, Transaction};
 
 pub use selvedge_comm::{ClientTls, Endpoint, TlsIdentity};

@@ -25,6 +25,8 @@ pub struct Options {
     pub authorities: bool,
     /// The `rfq` and `shipment` contracts are deployed.
     pub contracts: bool,
+    /// The other contracts of the platform (`certify`, `process`, `ideas`, `reputation`) are deployed, too.
+    pub platform: bool,
     /// The `probe` contract (see [`crate::probe`]) is deployed.
     pub probe: bool,
     /// Channels besides the usual one, each with the names of its organisations (`Org1`, `Org2`).
@@ -36,13 +38,14 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Three orderers, two organisations with a peer each, every contract, no certificate authorities.
+    /// Three orderers, two organisations with a peer each, `rfq`, `shipment` and `probe`, no certificate authorities.
     fn default() -> Self {
         Self {
             orderers: 3,
             one_process: false,
             authorities: false,
             contracts: true,
+            platform: false,
             probe: true,
             more_channels: Vec::new(),
             absolute_max_bytes: 10 * 1024 * 1024,
@@ -83,7 +86,16 @@ fn network_file(options: &Options, dir: &Path) -> Value {
     if options.contracts {
         let both = "AND('Org1MSP.peer','Org2MSP.peer')";
         let one = "OR('Org1MSP.peer','Org2MSP.peer')";
-        for (name, policy) in [("rfq", both), ("shipment", one)] {
+        let mut wanted = vec![("rfq", both), ("shipment", one)];
+        if options.platform {
+            wanted.extend([
+                ("certify", one),
+                ("process", both),
+                ("ideas", both),
+                ("reputation", both),
+            ]);
+        }
+        for (name, policy) in wanted {
             let wasm = format!("{{contracts}}/selvedge_chaincode_{name}.wasm");
             chaincodes.push(json!({ "name": name, "channel": CHANNEL, "wasm": wasm, "policy": policy }));
         }

@@ -27,7 +27,7 @@ fn name(action: Action) -> &'static str {
     match action {
         Action::Offer => "rfq.offered",
         Action::CounterOffer => "rfq.countered",
-        Action::Accept => "rfq.accepted",
+        Action::Accept | Action::Award => "rfq.accepted",
         Action::Reject => "rfq.rejected",
     }
 }

@@ -1,32 +1,15 @@
 //! The four steps of a negotiation.
 
-use selvedge_chaincode::{Args, Context, Error, Response, Result};
+use selvedge_chaincode::{Actor, Args, Context, Error, Response, Result};
 
+pub(crate) use crate::input::first_changes;
 use crate::input::{CounterOffer, Offer, note};
 use crate::model::{Action, Change, Rfq, State, Step};
 use crate::{events, keys};
 
-/// Who acts: organisation and person.
-struct Actor {
-    msp_id: String,
-    user: String,
-}
-
 /// Measuring is what devices are enrolled for; a stolen device key must not be able to agree to a price.
 fn actor(ctx: &Context<'_>) -> Result<Actor> {
-    let caller = ctx.caller();
-    let user = caller.common_name()?;
-    let attributes = caller.attributes()?;
-    let set = |name: &str| attributes.get(name).is_some_and(|value| value == "true");
-    if set("selvedge.device") || set("selvedge.gateway") {
-        return Err(Error::forbidden(format!(
-            "{user} is enrolled as a device and may not negotiate"
-        )));
-    }
-    Ok(Actor {
-        msp_id: caller.msp_id()?,
-        user,
-    })
+    Actor::person(ctx, "negotiate")
 }
 
 pub(crate) fn load(ctx: &Context<'_>, id: &str) -> Result<Rfq> {
@@ -59,22 +42,22 @@ fn load_for_answer(ctx: &Context<'_>, id: &str, actor: &Actor) -> Result<Rfq> {
     }
 }
 
-/// Writes the RFQ, its new step, and its entries in the parties' lists; sets the event; answers with the RFQ.
-fn save(
+/// Writes the RFQ, its new step, and its entries in the parties' lists.
+pub(crate) fn write_step(
     ctx: &Context<'_>,
     mut rfq: Rfq,
-    actor: Actor,
+    actor: &Actor,
     action: Action,
     changes: Vec<Change>,
     note: Option<String>,
-) -> Result<Response> {
+) -> Result<(Rfq, Step)> {
     rfq.steps += 1;
     rfq.updated_at = ctx.timestamp()?;
     let step = Step {
         step: rfq.steps,
         action,
-        by: actor.msp_id,
-        user: actor.user,
+        by: actor.msp_id.clone(),
+        user: actor.user.clone(),
         at: rfq.updated_at,
         tx_id: ctx.tx_id()?,
         changes,
@@ -87,6 +70,19 @@ fn save(
             ctx.put_state(&keys::party(party, &rfq.id)?, rfq.state.as_str().as_bytes())?;
         }
     }
+    Ok((rfq, step))
+}
+
+/// Writes a step, sets the event, and answers with the RFQ.
+fn save(
+    ctx: &Context<'_>,
+    rfq: Rfq,
+    actor: &Actor,
+    action: Action,
+    changes: Vec<Change>,
+    note: Option<String>,
+) -> Result<Response> {
+    let (rfq, step) = write_step(ctx, rfq, actor, action, changes, note)?;
     events::emit(ctx, &rfq, &step)?;
     Response::json(&rfq)
 }
@@ -108,7 +104,6 @@ pub(crate) fn offer(ctx: &Context<'_>, args: &Args) -> Result<Response> {
             "there is already an RFQ {id}; choose another id"
         )));
     }
-    let changes = offer.changes();
     let now = ctx.timestamp()?;
     let rfq = Rfq {
         id,
@@ -122,11 +117,13 @@ pub(crate) fn offer(ctx: &Context<'_>, args: &Args) -> Result<Response> {
         currency: offer.subjects.currency,
         conditions: offer.conditions,
         terms: offer.subjects.terms,
+        tender: None,
         steps: 0,
         created_at: now,
         updated_at: now,
     };
-    save(ctx, rfq, actor, Action::Offer, changes, offer.note)
+    let changes = first_changes(&rfq);
+    save(ctx, rfq, &actor, Action::Offer, changes, offer.note)
 }
 
 pub(crate) fn counter_offer(ctx: &Context<'_>, args: &Args) -> Result<Response> {
@@ -135,7 +132,7 @@ pub(crate) fn counter_offer(ctx: &Context<'_>, args: &Args) -> Result<Response> 
     let mut rfq = load_for_answer(ctx, &counter.id, &actor)?;
     let changes = counter.apply(&mut rfq)?;
     rfq.turn = Some(rfq.other(&actor.msp_id).to_owned());
-    save(ctx, rfq, actor, Action::CounterOffer, changes, counter.note)
+    save(ctx, rfq, &actor, Action::CounterOffer, changes, counter.note)
 }
 
 fn close(ctx: &Context<'_>, args: &Args, action: Action, state: State) -> Result<Response> {
@@ -148,7 +145,7 @@ fn close(ctx: &Context<'_>, args: &Args, action: Action, state: State) -> Result
     let mut rfq = load_for_answer(ctx, &id, &actor)?;
     rfq.state = state;
     rfq.turn = None;
-    save(ctx, rfq, actor, action, Vec::new(), note)
+    save(ctx, rfq, &actor, action, Vec::new(), note)
 }
 
 pub(crate) fn accept(ctx: &Context<'_>, args: &Args) -> Result<Response> {

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use selvedge_chaincode::json::{Field, Object, is_id};
-use selvedge_chaincode::{Condition, Decimal, Error, MAX_CONDITIONS, Result};
+pub(crate) use selvedge_chaincode::note;
+use selvedge_chaincode::{Condition, Decimal, Error, MAX_CONDITIONS, MAX_MSP_ID, Result};
 
 use crate::model::{Change, Rfq, Subject, Value};
 
 const MAX_ITEM: usize = 1024;
 const MAX_CURRENCY: usize = 16;
-const MAX_MSP_ID: usize = 128;
 const MAX_TERMS: usize = 32;
 const MAX_TERM: usize = 1024;
-const MAX_NOTE: usize = 4096;
 
 /// Names that are not free terms, because the RFQ or its requests use them otherwise.
 const RESERVED: &[&str] = &[
@@ -50,11 +49,11 @@ pub(crate) struct Offer {
     pub(crate) note: Option<String>,
 }
 
-fn item(field: &Field<'_>) -> Result<String> {
+pub(crate) fn item(field: &Field<'_>) -> Result<String> {
     field.scalar(MAX_ITEM)
 }
 
-fn price(field: &Field<'_>) -> Result<Decimal> {
+pub(crate) fn price(field: &Field<'_>) -> Result<Decimal> {
     let price = field.decimal()?;
     if price.is_negative() {
         return Err(Error::bad_request(format!(
@@ -65,7 +64,7 @@ fn price(field: &Field<'_>) -> Result<Decimal> {
     Ok(price)
 }
 
-fn quantity(field: &Field<'_>) -> Result<Decimal> {
+pub(crate) fn quantity(field: &Field<'_>) -> Result<Decimal> {
     let quantity = field.decimal()?;
     if quantity.is_negative() || quantity.is_zero() {
         return Err(Error::bad_request(format!(
@@ -76,7 +75,7 @@ fn quantity(field: &Field<'_>) -> Result<Decimal> {
     Ok(quantity)
 }
 
-fn currency(field: &Field<'_>) -> Result<String> {
+pub(crate) fn currency(field: &Field<'_>) -> Result<String> {
     field.text(MAX_CURRENCY)
 }
 
@@ -94,34 +93,19 @@ fn check_term(name: &str, place: &str) -> Result<()> {
     Ok(())
 }
 
-/// Reads the note of any request.
-pub(crate) fn note(object: &mut Object<'_>) -> Result<Option<String>> {
-    object
-        .optional("note")
-        .map(|note| note.text(MAX_NOTE))
-        .transpose()
-}
-
 impl Offer {
     /// Reads `{"item","price","quantity","currency","conditions":[...],"target","id"?,"note"?}` and any further scalar
     /// field as a term.
     pub(crate) fn read(mut object: Object<'_>) -> Result<Self> {
         let id = object.optional("id").map(|id| id.id()).transpose()?;
-        let target = object.require("target")?.text(MAX_MSP_ID)?;
+        let target = object.require("target")?.name(MAX_MSP_ID)?;
         let conditions = Condition::read_list(&mut object, "conditions")?;
         let note = note(&mut object)?;
         let item = item(&object.require("item")?)?;
         let price = price(&object.require("price")?)?;
         let quantity = quantity(&object.require("quantity")?)?;
         let currency = currency(&object.require("currency")?)?;
-        let mut terms = BTreeMap::new();
-        for (name, field) in object.rest() {
-            check_term(&name, field.path())?;
-            if !field.is_blank() {
-                terms.insert(name, field.scalar(MAX_TERM)?);
-            }
-        }
-        check_terms(&terms)?;
+        let terms = terms(object)?;
         let subjects = Subjects {
             item,
             price,
@@ -137,34 +121,42 @@ impl Offer {
             note,
         })
     }
+}
 
-    /// The first step changes everything from nothing.
-    pub(crate) fn changes(&self) -> Vec<Change> {
-        let subjects = &self.subjects;
-        let set = |name: &str, to| Change {
-            subject: Subject::Field(name.to_owned()),
-            from: None,
-            to: Some(to),
-        };
-        let mut changes = vec![
-            set("item", Value::Text(subjects.item.clone())),
-            set("price", Value::Number(subjects.price.clone())),
-            set("quantity", Value::Number(subjects.quantity.clone())),
-            set("currency", Value::Text(subjects.currency.clone())),
-        ];
-        changes.extend(
-            subjects
-                .terms
-                .iter()
-                .map(|(name, value)| set(name, Value::Text(value.clone()))),
-        );
-        changes.extend(self.conditions.iter().map(|condition| Change {
-            subject: Subject::Condition(condition.field.clone()),
-            from: None,
-            to: Some(Value::Limits(condition.clone())),
-        }));
-        changes
+/// Whatever a request has besides its known fields: the further terms.
+pub(crate) fn terms(object: Object<'_>) -> Result<BTreeMap<String, String>> {
+    let mut terms = BTreeMap::new();
+    for (name, field) in object.rest() {
+        check_term(&name, field.path())?;
+        if !field.is_blank() {
+            terms.insert(name, field.scalar(MAX_TERM)?);
+        }
     }
+    check_terms(&terms)?;
+    Ok(terms)
+}
+
+/// The first step changes everything from nothing.
+pub(crate) fn first_changes(rfq: &Rfq) -> Vec<Change> {
+    let set = |name: &str, to| Change {
+        subject: Subject::Field(name.to_owned()),
+        from: None,
+        to: Some(to),
+    };
+    let mut changes = vec![
+        set("item", Value::Text(rfq.item.clone())),
+        set("price", Value::Number(rfq.price.clone())),
+        set("quantity", Value::Number(rfq.quantity.clone())),
+        set("currency", Value::Text(rfq.currency.clone())),
+    ];
+    let terms = rfq.terms.iter();
+    changes.extend(terms.map(|(name, value)| set(name, Value::Text(value.clone()))));
+    changes.extend(rfq.conditions.iter().map(|condition| Change {
+        subject: Subject::Condition(condition.field.clone()),
+        from: None,
+        to: Some(Value::Limits(condition.clone())),
+    }));
+    changes
 }
 
 fn check_terms(terms: &BTreeMap<String, String>) -> Result<()> {
@@ -286,7 +278,7 @@ impl<'a> CounterOffer<'a> {
 }
 
 /// Adds or replaces; hands back what was replaced.
-fn set_condition(conditions: &mut Vec<Condition>, new: &Condition) -> Option<Condition> {
+pub(crate) fn set_condition(conditions: &mut Vec<Condition>, new: &Condition) -> Option<Condition> {
     match conditions
         .iter_mut()
         .find(|condition| condition.field == new.field)

@@ -40,6 +40,8 @@ pub enum Action {
     Accept,
     /// Ended it.
     Reject,
+    /// Accepted an offer of a tender; the only step of such an RFQ.
+    Award,
 }
 
 /// An RFQ as it stands after its last step.
@@ -69,6 +71,9 @@ pub struct Rfq {
     /// Whatever else the parties agree on, by name, for example `deliveryDate`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub terms: BTreeMap<String, String>,
+    /// The tender that it was awarded in, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tender: Option<String>,
     /// Number of steps so far.
     pub steps: u32,
     /// Timestamp of the transaction that made the first offer.

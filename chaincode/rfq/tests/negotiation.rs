@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
+use selvedge_chaincode::Contract;
 use selvedge_chaincode::testing::{MockLedger, TestCaller};
 use selvedge_chaincode_rfq::RfqContract;
 use serde_json::{Value, json};
@@ -305,7 +306,13 @@ fn metadata_names_every_function() {
         .unwrap();
     let metadata: Value = serde_json::from_slice(&metadata).unwrap();
     let transactions = metadata["contracts"]["rfq"]["transactions"].as_array().unwrap();
-    assert_eq!(transactions.len(), 7);
+    assert_eq!(transactions.len(), RfqContract::FUNCTIONS.len());
+    for transaction in transactions {
+        assert!(
+            transaction["description"].as_str().unwrap().len() > 10,
+            "{transaction}"
+        );
+    }
     assert_eq!(transactions[0]["tag"], json!(["submitTx"]));
     ledger.submit(&buyer(), "rfq", "rfq:offer", &[OFFER]).unwrap();
 }

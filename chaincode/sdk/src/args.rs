@@ -108,6 +108,18 @@ impl Args {
         Ok(ObjectText { text, name })
     }
 
+    /// The argument of functions that take nothing but an id: the id itself, or an object with the one field `key`.
+    ///
+    /// # Errors
+    /// Status 400 when it is something else.
+    pub fn id(&self, at: usize, key: &'static str) -> Result<String> {
+        let text = self.object_or(at, key)?;
+        let mut object = text.object()?;
+        let id = object.require(key)?.id()?;
+        object.finish()?;
+        Ok(id)
+    }
+
     /// An argument as any type that serde can read from JSON.
     pub fn json<T: DeserializeOwned>(&self, at: usize) -> Result<T> {
         serde_json::from_str(self.text(at)?)

@@ -33,6 +33,8 @@ pub struct Function {
     pub parameters: &'static [&'static str],
     /// What it runs.
     pub handler: Handler,
+    /// One sentence for the metadata; empty when there is none.
+    pub description: &'static str,
 }
 
 impl Function {
@@ -43,6 +45,7 @@ impl Function {
             kind: Kind::Submit,
             parameters,
             handler,
+            description: "",
         }
     }
 
@@ -53,7 +56,15 @@ impl Function {
             kind: Kind::Evaluate,
             parameters,
             handler,
+            description: "",
         }
+    }
+
+    /// The same function with a sentence for the metadata: what it does, and with which argument.
+    #[must_use]
+    pub const fn describe(mut self, description: &'static str) -> Self {
+        self.description = description;
+        self
     }
 }
 
@@ -63,6 +74,8 @@ pub trait Contract {
     const NAME: &'static str;
     /// Version in the metadata.
     const VERSION: &'static str;
+    /// One sentence for the metadata: what the contract is for.
+    const DESCRIPTION: &'static str = "";
     /// Everything that can be called.
     const FUNCTIONS: &'static [Function];
 }
@@ -115,6 +128,8 @@ fn invoke<C: Contract>(host: &dyn Host) -> Result<Response> {
 struct Info {
     title: &'static str,
     version: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'static str,
 }
 
 #[derive(Serialize)]
@@ -133,6 +148,8 @@ struct Parameter {
 #[derive(Serialize)]
 struct Transaction {
     name: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'static str,
     tag: [&'static str; 1],
     parameters: Vec<Parameter>,
     returns: Schema,
@@ -162,6 +179,7 @@ fn metadata<C: Contract>() -> Result<Response> {
     let info = || Info {
         title: C::NAME,
         version: C::VERSION,
+        description: C::DESCRIPTION,
     };
     let text = || Schema { kind: "string" };
     let parameter = |name: &&'static str| Parameter {
@@ -171,6 +189,7 @@ fn metadata<C: Contract>() -> Result<Response> {
     };
     let transaction = |function: &Function| Transaction {
         name: function.name,
+        description: function.description,
         tag: [match function.kind {
             Kind::Submit => "submitTx",
             Kind::Evaluate => "evaluateTx",

@@ -123,6 +123,18 @@ impl<'a> Field<'a> {
         Ok(text.to_owned())
     }
 
+    /// As [`Field::text`], on one line: for names that become part of keys and messages.
+    pub fn name(&self, max: usize) -> Result<String> {
+        let text = self.text(max)?;
+        if text.contains(char::is_control) {
+            return Err(Error::bad_request(format!(
+                "{} contains control characters",
+                self.path
+            )));
+        }
+        Ok(text)
+    }
+
     /// A string, or a number or boolean as it was written.
     pub fn scalar(&self, max: usize) -> Result<String> {
         let raw = self.raw.get();
@@ -138,6 +150,18 @@ impl<'a> Field<'a> {
         } else {
             Ok(raw.to_owned())
         }
+    }
+
+    /// As [`Field::scalar`], on one line: for numbers that enterprises give to parts and places.
+    pub fn label(&self, max: usize) -> Result<String> {
+        let text = self.scalar(max)?;
+        if text.contains(char::is_control) {
+            return Err(Error::bad_request(format!(
+                "{} contains control characters",
+                self.path
+            )));
+        }
+        Ok(text)
     }
 
     /// A short name that is safe in keys and in URLs: 1 to 64 of `A-Z a-z 0-9 . _ : -`.

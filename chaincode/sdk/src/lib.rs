@@ -39,30 +39,36 @@
 //! ```
 
 mod abi;
+mod actor;
 mod args;
 mod condition;
 mod context;
 mod contract;
 mod decimal;
+mod digest;
 mod error;
 pub mod host;
 #[cfg(target_arch = "wasm32")]
 mod imports;
 pub mod json;
 mod keys;
+mod paging;
 mod response;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod time;
 
+pub use actor::{Actor, DEVICE_ATTRIBUTE, GATEWAY_ATTRIBUTE, MAX_MSP_ID, MAX_NOTE, msp_id, note};
 pub use args::{Args, ObjectText};
 pub use condition::{Condition, MAX_CONDITIONS};
 pub use context::{Caller, Context, HistoryIterator, Level, StateIterator, decode_state};
 pub use contract::{Contract, Function, Handler, Kind, run};
 pub use decimal::{Decimal, DecimalError};
+pub use digest::{DocumentHash, HashAlgorithm, sha256_hex};
 pub use error::{Error, Result};
 pub use host::HistoryEntry;
 pub use keys::{composite_key, composite_range, split_composite_key};
+pub use paging::{Entry, Page, Paging};
 pub use response::Response;
 pub use time::{Timestamp, TimestampError};
 

@@ -19,7 +19,7 @@ mod summary;
 
 use selvedge_chaincode::prelude::*;
 
-pub use model::{Custody, Reading, Shipment, Status};
+pub use model::{Custody, CustodyStep, PendingHandover, Position, Reading, RfqReference, Shipment, Status};
 
 /// The contract.
 #[derive(Debug, Clone, Copy)]
