@@ -162,13 +162,16 @@ struct Batch<'a> {
     readings: &'a [Reading],
 }
 
+/// What reports of one device and time say together.
+type Measured = (Option<Position>, BTreeMap<String, Decimal>);
+
 /// What was collected of a document.
 #[derive(Default)]
 struct Collected {
     /// Readings that name their stream and number, by device and stream.
     numbered: BTreeMap<(Option<String>, String), Vec<Reading>>,
     /// The others, by device and time: several reports of one time are one reading.
-    timed: BTreeMap<(Option<String>, Timestamp), (Option<Position>, BTreeMap<String, Decimal>)>,
+    timed: BTreeMap<(Option<String>, Timestamp), Measured>,
     count: usize,
     skipped: Vec<String>,
 }

@@ -276,7 +276,10 @@ fn what_cannot_be_read_is_named() {
     assert!(Exporter::new(Names::of_channel("trade"), Vocabulary::default(), b"{}").is_err());
 }
 
-fn reading() -> impl Strategy<Value = (i32, Option<(i32, i32, u8)>, Option<i64>, Option<u16>)> {
+/// Minute, place (tenths of degrees, kind of accuracy), and two values.
+type Drawn = (i32, Option<(i32, i32, u8)>, Option<i64>, Option<u16>);
+
+fn reading() -> impl Strategy<Value = Drawn> {
     (
         0i32..600,
         proptest::option::of((-900i32..=900, -1800i32..=1800, 0u8..4)),

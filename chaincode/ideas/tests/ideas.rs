@@ -1,6 +1,10 @@
 //! Contributions, their authors and parents, assessments and rewards.
 
-#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test is a failed test"
+)]
 
 use selvedge_chaincode::testing::{MockLedger, TestCaller, Verdict};
 use selvedge_chaincode_ideas::IdeasContract;

@@ -1,6 +1,10 @@
 //! A plant as its people see it: routes, steps, rework, quality, assembly, genealogy and the two views.
 
-#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test is a failed test"
+)]
 
 use selvedge_chaincode::testing::{MockLedger, TestCaller, Verdict};
 use selvedge_chaincode_process::ProcessContract;

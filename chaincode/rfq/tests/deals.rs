@@ -1,6 +1,10 @@
 //! The deal behind an accepted RFQ: milestones and its end.
 
-#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test is a failed test"
+)]
 
 use proptest::prelude::*;
 use selvedge_chaincode::testing::{MockLedger, TestCaller};
