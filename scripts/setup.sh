@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what a build needs and a fresh Debian or Ubuntu lacks: a C++ compiler, libclang (for RocksDB's bindings),
-# ccache, Rust with the wasm target. With the argument `node`, also Node.js 20 or later for the official clients.
+# ccache, Rust with the wasm target. With the argument `node`, also Node.js 20 or later for the official clients; with
+# `arm`, also what builds for aarch64 and armv7 and runs those builds here.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -8,6 +9,10 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
+wanted=" $* "
+wants() { # extra
+    case "$wanted" in *" $1 "*) true ;; *) false ;; esac
+}
 missing=""
 need() { # command package
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
@@ -20,9 +25,14 @@ need git git
 # The names that bindgen looks for; libclang-cpp.so, which comes with other packages, is another library.
 find /usr/lib /usr/local/lib \( -name 'libclang.so*' -o -name 'libclang-[0-9]*.so*' \) 2>/dev/null | grep -q . ||
     missing="$missing libclang-dev"
-if [ "${1:-}" = node ]; then
+if wants node; then
     need node nodejs
     need npm npm
+fi
+if wants arm; then
+    need aarch64-linux-gnu-gcc "gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+    need arm-linux-gnueabihf-gcc "gcc-arm-linux-gnueabihf libc6-dev-armhf-cross"
+    need qemu-aarch64 qemu-user
 fi
 if [ -n "$missing" ]; then
     echo "installing:$missing"
@@ -32,7 +42,7 @@ if [ -n "$missing" ]; then
 fi
 
 . scripts/env.sh
-if [ "${1:-}" = node ] && [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
+if wants node && [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
     # The official clients need Node.js 20; npm's own package of it serves where the distribution has an older one.
     echo "installing: Node.js 20"
     npm install --silent --no-fund --no-audit --prefix "$selvedge_cache/node" node@20
@@ -47,6 +57,11 @@ fi
 # The toolchain and its components are named in rust-toolchain.toml; asking for the version installs them.
 rustc --version >/dev/null
 rustup target list --installed | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
+if wants arm; then
+    for target in aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf; do
+        rustup target list --installed | grep -q "$target" || rustup target add "$target"
+    done
+fi
 for component in rustfmt clippy; do
     rustup component list --installed | grep -q "^$component" || rustup component add "$component"
 done

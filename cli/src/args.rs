@@ -83,12 +83,14 @@ pub(crate) enum Command {
 impl Command {
     /// Whether the command runs a node until it is stopped.
     pub(crate) fn is_role(&self) -> bool {
+        if let Command::Edge(EdgeCommand::Gateway(command)) = self {
+            return command.is_role();
+        }
         matches!(
             self,
             Command::Orderer(_)
                 | Command::Peer(_)
                 | Command::Ca(CaCommand::Start(_))
-                | Command::Edge(EdgeCommand::Start(_))
                 | Command::Network(NetworkCommand::Run(_))
         )
     }
@@ -255,19 +257,10 @@ pub(crate) struct EventsArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EdgeCommand {
-    /// Run the edge gateway until SIGTERM or SIGINT.
-    Start(ConfigArg),
+    #[command(flatten)]
+    Gateway(selvedge_edge::EdgeCommand),
     /// Send a tracker's CSV file to a running edge gateway, row by row.
     Replay(ReplayArgs),
-    /// What the buffer of a running edge gateway holds.
-    Status(EdgeStatusArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct EdgeStatusArgs {
-    /// Address of the edge gateway's REST interface.
-    #[arg(long, default_value = "http://127.0.0.1:8600")]
-    pub(crate) edge: String,
 }
 
 #[derive(Debug, Args)]

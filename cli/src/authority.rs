@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use selvedge_msp::dir::{MspDirContents, write_msp_dir};
-use selvedge_msp::{Certificate, PrivateKey, pem};
+use selvedge_msp::{Certificate, PrivateKey};
 use selvedge_sdk::{CaClient, ClientIdentity, ClientTls, EnrollRequest, Enrollment, Revocation};
 
 use crate::args::{CaCommand, RevokeArgs};
@@ -96,42 +95,11 @@ pub(crate) async fn enroll_into(
     write_msp(msp, &enrolled, key)
 }
 
-/// The name of the certificate's file: the one that is there, since another beside it might be read instead.
-fn signcert_name(msp: &Path) -> String {
-    let entries = std::fs::read_dir(msp.join("signcerts"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let names = entries.filter_map(|e| e.file_name().into_string().ok());
-    names.min().unwrap_or_else(|| "cert.pem".to_owned())
-}
-
-/// Writes the MSP folder of somebody who has enrolled. Files that are there are replaced one by one, each whole or not
-/// at all.
+/// Writes the MSP folder of somebody who has enrolled.
 pub(crate) fn write_msp(msp: &Path, enrolled: &Enrollment, key: PrivateKey) -> Result<(), CliError> {
-    let unusable = || "the authority's answer holds no usable certificate".to_owned();
-    let signcert = Certificate::from_pem(enrolled.certificate_pem.as_bytes()).during(unusable)?;
-    let mut contents = MspDirContents {
-        signcert: Some((signcert_name(msp), signcert)),
-        key: Some(key),
-        node_ous: true,
-        ..MspDirContents::default()
-    };
-    for block in pem::all_blocks(enrolled.chain_pem.as_bytes()) {
-        let certificate = Certificate::from_der(&block.content).during(unusable)?;
-        let (list, name) = if certificate.is_signed_by(&certificate) {
-            (&mut contents.cacerts, "ca")
-        } else {
-            (&mut contents.intermediatecerts, "intermediate")
-        };
-        let number = if list.is_empty() {
-            String::new()
-        } else {
-            format!("-{}", list.len() + 1)
-        };
-        list.push((format!("{name}{number}.pem"), certificate));
-    }
-    write_msp_dir(msp, &contents).during(|| format!("cannot write the MSP folder {}", msp.display()))
+    enrolled
+        .write_msp_dir(msp, key)
+        .during(|| format!("cannot write the MSP folder {}", msp.display()))
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<(), CliError> {

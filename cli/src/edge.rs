@@ -7,7 +7,7 @@ use selvedge_comm::HttpClient;
 use selvedge_sdk::ClientTls;
 use serde_json::{Map, Value, json};
 
-use crate::args::{EdgeCommand, EdgeStatusArgs, ReplayArgs};
+use crate::args::{EdgeCommand, ReplayArgs};
 use crate::error::{CliError, During};
 use crate::roles;
 
@@ -20,22 +20,12 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Runs a `selvedge edge` command.
 pub(crate) async fn run(command: EdgeCommand) -> Result<(), CliError> {
     match command {
-        EdgeCommand::Start(args) => {
-            let name = || format!("edge gateway with {}", args.config.display());
-            let mut config = selvedge_edge::EdgeConfig::read(&args.config).during(name)?;
-            roles::hand_log(&mut config.operations);
-            selvedge_edge::run(config, roles::stop_signal()?.cancelled_owned())
-                .await
-                .during(name)
-        }
+        EdgeCommand::Gateway(command) => command
+            .run(roles::stop_signal()?, selvedge_operations::process_log())
+            .await
+            .during(|| "edge gateway".to_owned()),
         EdgeCommand::Replay(args) => replay(&args).await,
-        EdgeCommand::Status(args) => status(&args).await,
     }
-}
-
-async fn status(args: &EdgeStatusArgs) -> Result<(), CliError> {
-    println!("{:#}", fetch_status(&args.edge).await?);
-    Ok(())
 }
 
 /// What a running edge gateway says of itself.

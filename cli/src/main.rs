@@ -26,7 +26,6 @@ mod error;
 mod explain;
 mod ledger;
 mod lifecycle;
-mod logging;
 mod network;
 mod roles;
 mod session;
@@ -63,7 +62,7 @@ fn main() -> std::process::ExitCode {
     } else {
         "error"
     };
-    logging::init(cli.json_log, log);
+    selvedge_operations::init_log(cli.json_log, log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use selvedge_operations::OperationsConfig;
+use selvedge_operations::{OperationsConfig, process_log};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{ConfigArg, RoleCommand};
 use crate::error::{CliError, During};
-use crate::logging;
 use crate::network::nodes::NodeKind;
 
 /// A token that is cancelled by SIGTERM or SIGINT.
@@ -31,7 +30,7 @@ pub(crate) fn stop_signal() -> Result<CancellationToken, CliError> {
 /// A node's operations endpoint changes the log of this process.
 pub(crate) fn hand_log(operations: &mut Option<OperationsConfig>) {
     if let Some(operations) = operations {
-        operations.log = logging::control();
+        operations.log = process_log();
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `POST /v1/transactions` | takes one request, or a list of them; 202 when durable |
 //! | `GET /v1/transactions/{id}` | where it stands |
 //! | `GET /v1/status` | what the buffer holds, and how the uplink does |
+//! | `GET /` | the same as a page for people |
 //!
 //! `/healthz`, `/metrics` and `/version` of the operations endpoint are served beside them.
 //!
@@ -24,6 +25,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::buffer::{Buffer, BufferError, TransactionRequest};
+use crate::page::page;
+use crate::status::SelfKnowledge;
 use crate::uplink::Uplink;
 
 /// Largest body in bytes.
@@ -35,7 +38,7 @@ const RETRY_AFTER_SECONDS: &str = "5";
 
 /// What the handlers work on.
 pub(crate) struct Api {
-    pub(crate) id: String,
+    pub(crate) about: SelfKnowledge,
     pub(crate) buffer: Arc<Buffer>,
     pub(crate) uplink: Arc<Uplink>,
 }
@@ -192,15 +195,7 @@ async fn show(Shared(api): Shared<Arc<Api>>, Path(id): Path<u64>) -> Response {
 }
 
 async fn status(Shared(api): Shared<Arc<Api>>) -> Response {
-    let totals = api.buffer.totals();
-    Json(json!({
-        "id": api.id,
-        "buffer": totals,
-        "open": totals.open.values().sum::<usize>(),
-        "damage": api.buffer.damage(),
-        "uplink": api.uplink.view(),
-    }))
-    .into_response()
+    Json(api.about.status(&api.buffer, &api.uplink)).into_response()
 }
 
 /// The routes.
@@ -209,6 +204,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/transactions", post(accept))
         .route("/v1/transactions/{id}", get(show))
         .route("/v1/status", get(status))
+        .route("/", get(page))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api)
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use selvedge_operations::OperationsConfig;
-use selvedge_sdk::{ClientTls, Endpoint};
+use selvedge_sdk::{ClientTls, Endpoint, TlsIdentity};
 use serde::{Deserialize, Serialize};
 
 use crate::EdgeError;
@@ -33,6 +33,23 @@ pub struct EdgeConfig {
     /// interface as well.
     #[serde(default)]
     pub operations: Option<OperationsConfig>,
+    /// The certificate authority that renews this gateway's certificate; `selvedge-edge doctor` asks it for the time.
+    #[serde(default)]
+    pub ca: Option<CaConfig>,
+}
+
+/// A certificate authority that speaks Fabric CA's REST interface.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaConfig {
+    /// For example `https://ca.org2.example.com:7054`.
+    pub url: String,
+    /// Name of the authority at that address; its default one if absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// PEM file with the roots of its TLS certificate.
+    #[serde(default)]
+    pub tls_roots: Option<PathBuf>,
 }
 
 /// Who collects the endorsements.
@@ -86,6 +103,12 @@ pub struct EndpointConfig {
     /// PEM file with the roots of its TLS certificate; plain text without.
     #[serde(default)]
     pub tls_roots: Option<PathBuf>,
+    /// PEM file with the TLS certificate of this machine, for a node that demands one (mutual TLS).
+    #[serde(default)]
+    pub client_certificate: Option<PathBuf>,
+    /// PEM file with the key of that certificate.
+    #[serde(default)]
+    pub client_key: Option<PathBuf>,
 }
 
 fn in_flight() -> usize {
@@ -141,9 +164,23 @@ impl EdgeConfig {
         }
         let uplink = &mut config.uplink;
         for endpoint in uplink.peers.iter_mut().chain(&mut uplink.orderers) {
-            if let Some(file) = &mut endpoint.tls_roots {
+            let files = [
+                &mut endpoint.tls_roots,
+                &mut endpoint.client_certificate,
+                &mut endpoint.client_key,
+            ];
+            for file in files.into_iter().flatten() {
                 *file = base.join(&*file);
             }
+            if endpoint.client_certificate.is_some() != endpoint.client_key.is_some() {
+                return Err(bad(format!(
+                    "{} has one of client_certificate and client_key; give both or none",
+                    endpoint.address
+                )));
+            }
+        }
+        if let Some(file) = config.ca.as_mut().and_then(|ca| ca.tls_roots.as_mut()) {
+            *file = base.join(&*file);
         }
         if uplink.peers.is_empty() {
             return Err(bad("uplink.peers is empty; name at least one peer".to_owned()));
@@ -161,15 +198,39 @@ impl EndpointConfig {
         let Some(file) = &self.tls_roots else {
             return Ok(Endpoint::plain(&self.address));
         };
-        let roots = std::fs::read(file).map_err(|source| EdgeError::ReadFile {
-            path: file.clone(),
-            source,
-        })?;
+        let identity = match (&self.client_certificate, &self.client_key) {
+            (Some(certificate), Some(key)) => Some(TlsIdentity::from_files(certificate, key)?),
+            _ => None,
+        };
         let tls = ClientTls {
-            roots: vec![roots],
+            roots: vec![read(file)?],
             server_name: self.server_name.clone(),
+            identity,
             ..ClientTls::default()
         };
         Ok(Endpoint::tls(&self.address, tls))
     }
+}
+
+impl CaConfig {
+    /// How the authority's TLS certificate is judged.
+    pub(crate) fn tls(&self) -> Result<ClientTls, EdgeError> {
+        Ok(ClientTls {
+            roots: self
+                .tls_roots
+                .as_deref()
+                .map(read)
+                .transpose()?
+                .into_iter()
+                .collect(),
+            ..ClientTls::default()
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, EdgeError> {
+    std::fs::read(path).map_err(|source| EdgeError::ReadFile {
+        path: path.to_owned(),
+        source,
+    })
 }

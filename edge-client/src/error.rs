@@ -15,6 +15,30 @@ pub enum EdgeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    WriteFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A running gateway does not answer.
+    #[error("no gateway answers at {url}: {why}; is it running, and is this its 'listen' address?")]
+    NoAnswer {
+        /// Where it was looked for.
+        url: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// The doctor found something that does not work.
+    #[error("{failed} of {checks} checks failed; what to do stands below each")]
+    Unwell {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        checks: usize,
+    },
     /// The configuration is not usable.
     #[error("{}: {why}", path.display())]
     Config {

@@ -23,14 +23,25 @@
 
 mod api;
 mod buffer;
+mod commands;
 mod config;
+mod diag;
+mod doctor;
+mod enroll;
 mod error;
 mod identities;
 mod node;
 mod operations;
+mod page;
+mod status;
+#[cfg(test)]
+mod testing;
 mod uplink;
 
 pub use buffer::{Buffer, BufferError, BufferLimits, EntryView, State, Totals, TransactionRequest};
-pub use config::{EdgeConfig, EndpointConfig, UplinkConfig, UplinkMode};
+pub use commands::EdgeCommand;
+pub use config::{CaConfig, EdgeConfig, EndpointConfig, UplinkConfig, UplinkMode};
+pub use diag::{DiagOptions, Written, diag};
+pub use doctor::{Area, Finding, Level, Report, examine};
 pub use error::EdgeError;
 pub use node::{Edge, run};

@@ -1,69 +1,95 @@
-//! The edge gateway as a program of its own, for small machines: the same as `selvedge edge start`, without the rest.
+//! The edge gateway as a program of its own, for small machines: the commands of `selvedge edge`, without the rest.
 //!
 //! ```text
-//! selvedge-edge --config edge.yaml
+//! selvedge-edge start --config edge.yaml        (the same as selvedge-edge --config edge.yaml)
+//! selvedge-edge enroll | reenroll | doctor | diag | status
 //! ```
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use selvedge_edge::{EdgeConfig, EdgeError};
+use clap::{Args, CommandFactory, Parser};
+use selvedge_edge::EdgeCommand;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-const USAGE: &str = "usage: selvedge-edge --config FILE\n\n\
-    Runs the edge gateway until SIGTERM or SIGINT. What is logged is set by SELVEDGE_LOG (error, warn, info, debug).";
+/// Threads that send and serve. The work is waiting for the disk and the network; each thread costs memory.
+const WORKERS: usize = 2;
 
-fn config_path() -> Option<PathBuf> {
-    let mut arguments = std::env::args_os().skip(1);
-    match (arguments.next()?.to_str()?, arguments.next(), arguments.next()) {
-        ("--config" | "-c", Some(path), None) => Some(path.into()),
-        _ => None,
-    }
+/// The edge gateway: keeps what devices report through any outage, and brings it to the ledger exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "selvedge-edge", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<EdgeCommand>,
+    #[command(flatten)]
+    start: Start,
 }
 
-async fn run(path: PathBuf) -> Result<(), EdgeError> {
-    let config = EdgeConfig::read(&path)?;
-    let bad = |source| EdgeError::ReadFile {
-        path: path.clone(),
-        source,
-    };
-    let mut terminate = signal(SignalKind::terminate()).map_err(bad)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(bad)?;
-    let stopped = async move {
+#[derive(Debug, Args)]
+struct Start {
+    /// Run the gateway with this configuration file (YAML), as `start` does.
+    #[arg(short, long)]
+    config: Option<PathBuf>,
+    /// Write log lines as JSON. What is logged is set by SELVEDGE_LOG (for example `info,selvedge_edge=debug`).
+    #[arg(long, global = true)]
+    json_log: bool,
+}
+
+fn stop_signal() -> std::io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let token = CancellationToken::new();
+    let stop = token.clone();
+    tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    };
-    selvedge_edge::run(config, stopped).await
+        stop.cancel();
+    });
+    Ok(token)
+}
+
+fn fail(why: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("selvedge-edge: {why}");
+    ExitCode::FAILURE
 }
 
 fn main() -> ExitCode {
-    let Some(path) = config_path() else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
+    let cli = Cli::parse();
+    let command = match (cli.command, cli.start.config) {
+        (Some(command), _) => command,
+        (None, Some(config)) => EdgeCommand::start(config),
+        (None, None) => {
+            // Nothing was asked for; a closed output does not matter.
+            drop(Cli::command().print_help());
+            return ExitCode::from(2);
+        }
     };
-    let level = std::env::var("SELVEDGE_LOG")
-        .ok()
-        .and_then(|l| l.parse().ok())
-        .unwrap_or(tracing::Level::INFO);
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let log = if command.is_role() { "info" } else { "error" };
+    selvedge_operations::init_log(cli.start.json_log, log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("selvedge-edge: cannot start the async runtime: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return fail(&format!("cannot start the async runtime: {error}")),
     };
-    match runtime.block_on(run(path)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("selvedge-edge: {error}");
-            ExitCode::FAILURE
+    let result = runtime.block_on(async {
+        match stop_signal() {
+            Ok(stop) => command
+                .run(stop, selvedge_operations::process_log())
+                .await
+                .map_err(|e| e.to_string()),
+            Err(error) => Err(format!("cannot listen for stop signals: {error}")),
         }
+    });
+    // Blocking tasks of a gateway that stops must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(&why),
     }
 }

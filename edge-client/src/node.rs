@@ -16,6 +16,7 @@ use crate::buffer::Buffer;
 use crate::config::EdgeConfig;
 use crate::identities::Identities;
 use crate::operations;
+use crate::status::SelfKnowledge;
 use crate::uplink::Uplink;
 
 /// A running edge gateway.
@@ -45,6 +46,7 @@ impl Edge {
     /// The identity or the buffer is not usable, or the address is in use.
     pub async fn start(config: EdgeConfig) -> Result<Self, EdgeError> {
         let (identity, key) = load_identity(&config)?;
+        let about = SelfKnowledge::new(&config, identity.certificate());
         let identities = Identities::open(
             &config.data_dir.join("identities"),
             &config.msp_id,
@@ -77,7 +79,7 @@ impl Edge {
             )
         });
         let api = Arc::new(Api {
-            id: config.id.clone(),
+            about,
             buffer,
             uplink: Arc::clone(&uplink),
         });

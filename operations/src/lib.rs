@@ -17,6 +17,7 @@ mod endpoint;
 mod grpc;
 mod health;
 mod log_spec;
+mod logging;
 mod metrics;
 mod process;
 
@@ -25,4 +26,5 @@ pub use endpoint::{Operations, OperationsError, OperationsListener, observing_ro
 pub use grpc::{GrpcMetrics, MethodKind};
 pub use health::{FailedCheck, Health};
 pub use log_spec::{LogControl, LogControlError, LogSpec, LogSpecError};
+pub use logging::{init_log, process_log};
 pub use metrics::{Counter, Durations, Metrics, Sample};

@@ -6,6 +6,7 @@
 //! ```
 
 mod commands;
+mod edge;
 mod error;
 mod load;
 mod machine;
@@ -29,12 +30,15 @@ struct Cli {
 enum Command {
     /// Measure every run of a matrix file; the report goes to standard output as Markdown
     Run(commands::run::RunArgs),
+    /// Measure the edge gateway: size, memory, flash, start, instructions for a transaction
+    Edge(commands::edge::EdgeArgs),
 }
 
 impl Command {
     async fn run(self) -> Result<(), PerfError> {
         match self {
             Self::Run(args) => commands::run::run(args).await,
+            Self::Edge(args) => commands::edge::edge(args).await,
         }
     }
 }

@@ -13,6 +13,7 @@ use selvedge_sdk::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::edge::Uplink;
 use crate::error::PerfError;
 use crate::machine;
 use crate::matrix::Run;
@@ -79,7 +80,7 @@ pub(crate) struct Network {
 }
 
 /// Free ports of the loopback interface: all are taken before any is given back.
-fn free_ports(count: usize) -> Result<Vec<u16>, PerfError> {
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>, PerfError> {
     let failed = |e: std::io::Error| PerfError::Network(format!("there are no {count} free ports: {e}"));
     let taken: Vec<TcpListener> = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0"))
@@ -211,6 +212,30 @@ impl Network {
         self.root()
             .join("organizations/peerOrganizations")
             .join(domain(org))
+    }
+
+    /// How an edge gateway of the first organisation reaches the network: through its own peer, or directly with the
+    /// peers of the first `endorsers` organisations.
+    pub(crate) fn edge_uplink(&self, mode: &'static str, endorsers: usize) -> Uplink {
+        let dialled = if mode == "direct" { endorsers } else { 1 };
+        let peers: Vec<Value> = (1..=dialled)
+            .map(|org| {
+                let roots = format!("tlsca/tlsca.{}-cert.pem", domain(org));
+                json!({
+                    "address": format!("localhost:{}", self.peer_ports.get(org - 1).copied().unwrap_or_default()),
+                    "msp_id": format!("Org{org}MSP"),
+                    "server_name": format!("peer0.{}", domain(org)),
+                    "tls_roots": self.organization(org).join(roots),
+                })
+            })
+            .collect();
+        let user = format!("users/User1@{}/msp", domain(1));
+        Uplink {
+            mode,
+            peers: Value::Array(peers),
+            msp_id: "Org1MSP".to_owned(),
+            msp_dir: self.organization(1).join(user),
+        }
     }
 
     fn identity(&self) -> Result<ClientIdentity, PerfError> {

@@ -21,6 +21,7 @@ mod commits;
 mod deliver;
 mod direct;
 mod discovery;
+mod enrollment;
 mod error;
 mod events;
 mod gateway;

@@ -228,7 +228,12 @@ impl PeerClient {
                 .map(|refusal| Some(refusal.reason))
                 .map_err(|e| Error::malformed(&self.address, e)),
             Err(Error::Refused { status: 404, .. }) => Ok(None),
-            Err(Error::Refused { message, .. }) if message.contains("Requested function") => Ok(None),
+            // Fabric's peer asks its access control first, which knows no such function.
+            Err(Error::Refused { message, .. })
+                if message.contains("Unmapped") || message.contains("Requested function") =>
+            {
+                Ok(None)
+            }
             Err(other) => Err(other),
         }
     }

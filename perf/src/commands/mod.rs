@@ -1,3 +1,4 @@
 //! The subcommands, one file each: its arguments, and what it does with them.
 
+pub(crate) mod edge;
 pub(crate) mod run;

@@ -2,12 +2,13 @@
 
 use std::sync::OnceLock;
 
-use selvedge_operations::{LogControl, LogSpec};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, reload};
+
+use crate::log_spec::{LogControl, LogSpec};
 
 /// Names what is logged from the start.
 const VARIABLE: &str = "SELVEDGE_LOG";
@@ -15,8 +16,9 @@ const VARIABLE: &str = "SELVEDGE_LOG";
 /// The log is the process's, as the subscriber behind it is.
 static CONTROL: OnceLock<LogControl> = OnceLock::new();
 
-/// Starts logging what `default` says unless the environment says otherwise. To be called once.
-pub(crate) fn init(json: bool, default: &str) {
+/// Starts logging what `default` says unless `SELVEDGE_LOG` says otherwise, as lines or as JSON. To be called once by a
+/// program.
+pub fn init_log(json: bool, default: &str) {
     let default = || {
         default
             .parse()
@@ -46,8 +48,8 @@ pub(crate) fn init(json: bool, default: &str) {
     });
 }
 
-/// The log, for the nodes that run in this process.
-pub(crate) fn control() -> LogControl {
+/// The log that [`init_log`] has started, for the nodes that run in this process.
+pub fn process_log() -> LogControl {
     CONTROL.get().cloned().unwrap_or_default()
 }
 
