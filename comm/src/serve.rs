@@ -33,6 +33,11 @@ const HTTP2_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 pub struct PeerTls(Option<Arc<[u8]>>);
 
 impl PeerTls {
+    /// A caller with this leaf certificate (DER), for those who serve requests that do not come from a socket.
+    pub fn showing(leaf: &[u8]) -> Self {
+        Self(Some(leaf.into()))
+    }
+
     /// The leaf certificate in DER; none without TLS or when the caller showed none.
     pub fn leaf(&self) -> Option<&[u8]> {
         self.0.as_deref()

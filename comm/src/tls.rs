@@ -168,7 +168,11 @@ impl ServerTls {
 }
 
 impl ClientTls {
-    pub(crate) fn rustls(&self, alpn: &[&[u8]]) -> Result<rustls::ClientConfig, CommError> {
+    /// The settings as rustls takes them, for protocols that do not pass through this crate. `alpn` may be empty.
+    ///
+    /// # Errors
+    /// A certificate or key is not usable.
+    pub fn rustls(&self, alpn: &[&[u8]]) -> Result<rustls::ClientConfig, CommError> {
         let builder = rustls::ClientConfig::builder_with_provider(provider());
         let builder = if self.only_tls13 {
             builder.with_protocol_versions(&[&rustls::version::TLS13])

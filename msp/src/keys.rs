@@ -1,4 +1,7 @@
 //! Private and public keys: ECDSA P-256 for signing, P-256, P-384 and Ed25519 for verifying (spec 02 §3).
+//!
+//! A private key is in this process's memory, or somewhere that signs for it, such as a PKCS#11 token ([`Signer`]).
+//! Whoever holds a [`PrivateKey`] need not know which.
 
 use std::fmt;
 use std::path::Path;
@@ -15,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::curve::{Curve, Rs};
 use crate::files;
+use crate::held::{self, Signer};
 use crate::pem;
 
 /// Why a key cannot be made, read, written or used.
@@ -33,6 +37,17 @@ pub enum KeyError {
     /// The library refused to sign, for lack of randomness.
     #[error("signing failed, the system gave no randomness")]
     Sign,
+    /// What holds the key refused, or cannot be reached.
+    #[error("{place}: {reason}")]
+    Held {
+        /// Where the key is.
+        place: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The key's bytes are needed, but what holds it never gives them away.
+    #[error("{0} does not give its private key away; use a key in a file for this")]
+    NotHere(String),
     /// A key file cannot be read or written.
     #[error("key file {path}: {source}")]
     File {
@@ -172,6 +187,54 @@ impl PublicKey {
         &self.spki
     }
 
+    /// Reads PEM: a block labelled `PUBLIC KEY`, or the key of a `CERTIFICATE`.
+    ///
+    /// # Errors
+    /// There is no such block, or its key is of a kind that is not supported.
+    pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
+        for block in pem::all_blocks(text) {
+            match block.label.as_str() {
+                "PUBLIC KEY" => return Self::from_spki_der(&block.content),
+                "CERTIFICATE" => {
+                    let certificate = crate::Certificate::from_der(&block.content)
+                        .map_err(|e| KeyError::UnsupportedPublicKey(e.to_string()))?;
+                    return certificate.public_key().cloned().ok_or_else(|| {
+                        KeyError::UnsupportedPublicKey("the certificate's key is of another kind".to_owned())
+                    });
+                }
+                _ => {}
+            }
+        }
+        Err(KeyError::UnsupportedPublicKey(
+            "there is no PEM block labelled PUBLIC KEY".to_owned(),
+        ))
+    }
+
+    /// The key as PEM, labelled `PUBLIC KEY`.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        pem::encode("PUBLIC KEY", &self.spki)
+    }
+
+    /// A P-256 key from its uncompressed point (SEC 1): 4, then both coordinates.
+    ///
+    /// # Errors
+    /// [`KeyError::UnsupportedPublicKey`] when it is not 65 bytes that begin with a 4.
+    pub fn from_p256_point(point: &[u8]) -> Result<Self, KeyError> {
+        Self::from_spki_der(&crate::der::sequence(&[
+            crate::der::sequence(&[
+                crate::der::object_id(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]),
+                crate::der::object_id(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]),
+            ]),
+            crate::der::bit_string(point),
+        ]))
+    }
+
+    /// The uncompressed point, or the bytes of an Ed25519 key.
+    pub(crate) fn point(&self) -> &[u8] {
+        &self.point
+    }
+
     pub(crate) fn curve(&self) -> Option<Curve> {
         match self.algorithm {
             Algorithm::Ecdsa(curve) => Some(curve),
@@ -184,22 +247,25 @@ impl PublicKey {
     }
 }
 
-/// An ECDSA P-256 private key. Clones share it; `Debug` shows only the public part.
+/// An ECDSA P-256 private key, in memory or held by a [`Signer`]. Clones share it; `Debug` shows only the public part.
 #[derive(Clone)]
 pub struct PrivateKey {
     inner: Arc<PrivateInner>,
 }
 
-struct PrivateInner {
-    pair: EcdsaKeyPair,
-    pkcs8: Zeroizing<Vec<u8>>,
-    public: PublicKey,
-    random: SystemRandom,
+enum PrivateInner {
+    Memory {
+        pair: Box<EcdsaKeyPair>,
+        pkcs8: Zeroizing<Vec<u8>>,
+        public: PublicKey,
+        random: SystemRandom,
+    },
+    Held(Box<dyn Signer>),
 }
 
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PrivateKey(of {:?})", self.inner.public)
+        write!(f, "PrivateKey(of {:?})", self.public_key())
     }
 }
 
@@ -217,12 +283,24 @@ impl PrivateKey {
         Self::from_secret(&secret)
     }
 
-    /// Reads a PEM key, PKCS#8 (`PRIVATE KEY`) or SEC1 (`EC PRIVATE KEY`). Other blocks in the text, such as
-    /// `EC PARAMETERS`, are passed over.
+    /// A key that something else holds.
+    #[must_use]
+    pub fn held_by(signer: impl Signer + 'static) -> Self {
+        Self {
+            inner: Arc::new(PrivateInner::Held(Box::new(signer))),
+        }
+    }
+
+    /// Reads what a key file holds: a PEM key, PKCS#8 (`PRIVATE KEY`) or SEC1 (`EC PRIVATE KEY`), where other blocks such
+    /// as `EC PARAMETERS` are passed over; or a reference to a key that is held elsewhere, such as a `pkcs11:` URI
+    /// (see [`crate::open_references_with`]).
     ///
     /// # Errors
-    /// [`KeyError::Malformed`] when there is no P-256 key in it.
+    /// [`KeyError::Malformed`] when there is no P-256 key in it, [`KeyError::Held`] when what holds it does not give it.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        if held::is_reference(text) {
+            return held::open(text.trim());
+        }
         let mut last = "it has no PEM block labelled PRIVATE KEY or EC PRIVATE KEY".to_owned();
         for block in pem::all_blocks(text.as_bytes()) {
             let content = Zeroizing::new(block.content);
@@ -269,17 +347,11 @@ impl PrivateKey {
             &random,
         )
         .map_err(|e| malformed(e.to_string()))?;
-        let public = PublicKey::from_spki_der(&crate::der::sequence(&[
-            crate::der::sequence(&[
-                crate::der::object_id(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]),
-                crate::der::object_id(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]),
-            ]),
-            crate::der::bit_string(point.as_bytes()),
-        ]))?;
+        let public = PublicKey::from_p256_point(point.as_bytes())?;
         let pkcs8 = Zeroizing::new(document.as_bytes().to_vec());
         Ok(Self {
-            inner: Arc::new(PrivateInner {
-                pair,
+            inner: Arc::new(PrivateInner::Memory {
+                pair: Box::new(pair),
                 pkcs8,
                 public,
                 random,
@@ -287,13 +359,28 @@ impl PrivateKey {
         })
     }
 
-    /// The key as PKCS#8 PEM text.
+    /// The key as PKCS#8 PEM text; for a key that is held elsewhere, what finds it again. [`Self::from_pem`] takes both.
     #[must_use]
     pub fn to_pkcs8_pem(&self) -> Zeroizing<String> {
-        Zeroizing::new(pem::encode("PRIVATE KEY", &self.inner.pkcs8))
+        Zeroizing::new(match &*self.inner {
+            PrivateInner::Memory { pkcs8, .. } => pem::encode("PRIVATE KEY", pkcs8),
+            PrivateInner::Held(signer) => format!("{}\n", signer.reference()),
+        })
     }
 
-    /// Writes the key as PKCS#8 PEM with mode 0600: whole or not at all.
+    /// The key's number, for operations other than signing.
+    pub(crate) fn scalar(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        match &*self.inner {
+            PrivateInner::Memory { pkcs8, .. } => {
+                let secret =
+                    p256::SecretKey::from_pkcs8_der(pkcs8).map_err(|e| KeyError::Malformed(e.to_string()))?;
+                Ok(Zeroizing::new(secret.to_bytes().to_vec()))
+            }
+            PrivateInner::Held(signer) => Err(KeyError::NotHere(signer.reference().to_owned())),
+        }
+    }
+
+    /// Writes [`Self::to_pkcs8_pem`] with mode 0600: whole or not at all.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -307,21 +394,31 @@ impl PrivateKey {
     /// Signs SHA-256 of `message`: DER with low S (spec 02 §3).
     ///
     /// # Errors
-    /// [`KeyError::Sign`] when the system gives no randomness.
+    /// [`KeyError::Sign`] when the system gives no randomness, [`KeyError::Held`] when what holds the key does not sign.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let fixed = self
-            .inner
-            .pair
-            .sign(&self.inner.random, message)
-            .map_err(|_| KeyError::Sign)?;
-        let rs = Rs::from_fixed(Curve::P256, fixed.as_ref()).ok_or(KeyError::Sign)?;
+        let rs = match &*self.inner {
+            PrivateInner::Memory { pair, random, .. } => {
+                let fixed = pair.sign(random, message).map_err(|_| KeyError::Sign)?;
+                Rs::from_fixed(Curve::P256, fixed.as_ref()).ok_or(KeyError::Sign)?
+            }
+            PrivateInner::Held(signer) => {
+                let fixed = signer.sign(message)?;
+                Rs::from_fixed(Curve::P256, &fixed).ok_or_else(|| KeyError::Held {
+                    place: signer.reference().to_owned(),
+                    reason: format!("a P-256 signature has 64 bytes, this one {}", fixed.len()),
+                })?
+            }
+        };
         Ok(rs.into_low_s().to_der())
     }
 
     /// The public half.
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
-        &self.inner.public
+        match &*self.inner {
+            PrivateInner::Memory { public, .. } => public,
+            PrivateInner::Held(signer) => signer.public_key(),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod curve;
 mod der;
 pub mod dir;
 mod files;
+mod held;
 mod identity;
 mod identity_error;
 pub mod issue;
@@ -26,13 +27,16 @@ mod keys;
 mod manager;
 mod msp;
 pub mod pem;
+pub mod pkcs7;
 pub mod policy;
 mod principal;
+pub mod seal;
 mod setup;
 #[cfg(test)]
 mod testing;
 
 pub use certificate::{Certificate, CertificateError};
+pub use held::{Signer, open_references_with};
 pub use identity::{Identity, SigningIdentity, SigningIdentityError};
 pub use identity_error::IdentityError;
 pub use issue::{
