@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use authority::{
-    AuthorityArgs, CaCommand, DeviceCommand, EnrollArgs, ReenrollArgs, RegisterArgs, RevokeArgs,
+    AuthorityArgs, CaCommand, DeviceCommand, EnrollArgs, KeyArgs, ReenrollArgs, RegisterArgs, RevokeArgs,
 };
 pub(crate) use certify::{
     CertifierArgs, CertifyCheckArgs, CertifyCommand, CertifyCsvArgs, CertifyFileArgs, ColumnsArgs,

@@ -74,20 +74,21 @@ async fn registrar(
     if !msp.join("config.yaml").exists() {
         let secret_file = node.root().join("admin.secret");
         let secret = String::from_utf8_lossy(&read(&secret_file)?).trim().to_owned();
-        enroll_into(client, "admin", &secret, &msp).await?;
+        let key = PrivateKey::generate().during(|| "cannot make a private key".to_owned())?;
+        enroll_into(client, "admin", &secret, key, &msp).await?;
     }
     ClientIdentity::from_msp_dir(msp_id, &msp)
         .during(|| format!("cannot act as the administrator of {}", node.root().display()))
 }
 
-/// Makes a key, enrols with it, and writes the MSP folder.
+/// Enrols with a key and writes the MSP folder.
 pub(crate) async fn enroll_into(
     client: &CaClient,
     id: &str,
     secret: &str,
+    key: PrivateKey,
     msp: &Path,
 ) -> Result<(), CliError> {
-    let key = PrivateKey::generate().during(|| "cannot make a private key".to_owned())?;
     let enrolled = client
         .enroll(id, secret, &EnrollRequest::default(), &key)
         .await

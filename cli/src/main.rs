@@ -54,6 +54,8 @@ fn end_quietly_when_output_closes() {
 
 fn main() -> std::process::ExitCode {
     end_quietly_when_output_closes();
+    #[cfg(feature = "pkcs11")]
+    selvedge_pkcs11::install();
     let cli = Cli::parse();
     // Roles say what they do; commands speak only when asked to.
     // openraft reports every node that is away for a moment as an error; the orderer says itself what matters.

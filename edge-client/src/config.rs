@@ -24,6 +24,9 @@ pub struct EdgeConfig {
     pub msp_dir: PathBuf,
     /// Folder of the buffer.
     pub data_dir: PathBuf,
+    /// How the gateway gets its certificate and key, while there are none in [`Self::msp_dir`].
+    #[serde(default)]
+    pub enrollment: Option<EnrollmentConfig>,
     /// Where transactions go.
     pub uplink: UplinkConfig,
     /// How much is kept at most.
@@ -50,6 +53,44 @@ pub struct CaConfig {
     /// PEM file with the roots of its TLS certificate.
     #[serde(default)]
     pub tls_roots: Option<PathBuf>,
+}
+
+/// How a new gateway enrols itself, with a secret that a registrar leaves at its REST interface.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrollmentConfig {
+    /// Name under which it is registered; the gateway's `id` if absent.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// File of its private key, made if there is none; or a `pkcs11:` URI.
+    pub key: String,
+    /// File of the key that its secret is sealed to, made if there is none, where [`Self::key`] is in a token.
+    #[serde(default)]
+    pub opening_key: Option<PathBuf>,
+    /// PEM file with the root of the certificate authority's TLS certificate.
+    pub tls_roots: PathBuf,
+}
+
+impl EnrollmentConfig {
+    /// Whether the key is in a token.
+    pub(crate) fn is_token(&self) -> bool {
+        self.key.starts_with("pkcs11:")
+    }
+
+    fn resolve(&mut self, base: &Path) -> Result<(), String> {
+        if self.is_token() != self.opening_key.is_some() {
+            return Err(
+                "enrollment: a key in a token needs an opening_key beside it, and only such a key does"
+                    .to_owned(),
+            );
+        }
+        if !self.is_token() {
+            self.key = base.join(&self.key).to_string_lossy().into_owned();
+        }
+        self.opening_key = self.opening_key.as_ref().map(|file| base.join(file));
+        self.tls_roots = base.join(&self.tls_roots);
+        Ok(())
+    }
 }
 
 /// Who collects the endorsements.
@@ -161,6 +202,9 @@ impl EdgeConfig {
         config.data_dir = base.join(&config.data_dir);
         if let Some(operations) = &mut config.operations {
             operations.resolve(base);
+        }
+        if let Some(enrollment) = &mut config.enrollment {
+            enrollment.resolve(base).map_err(bad)?;
         }
         let uplink = &mut config.uplink;
         for endpoint in uplink.peers.iter_mut().chain(&mut uplink.orderers) {

@@ -28,6 +28,8 @@ mod config;
 mod diag;
 mod doctor;
 mod enroll;
+mod enrolling;
+mod enrollments;
 mod error;
 mod identities;
 mod node;
@@ -40,7 +42,7 @@ mod uplink;
 
 pub use buffer::{Buffer, BufferError, BufferLimits, EntryView, State, Totals, TransactionRequest};
 pub use commands::EdgeCommand;
-pub use config::{CaConfig, EdgeConfig, EndpointConfig, UplinkConfig, UplinkMode};
+pub use config::{CaConfig, EdgeConfig, EndpointConfig, EnrollmentConfig, UplinkConfig, UplinkMode};
 pub use diag::{DiagOptions, Written, diag};
 pub use doctor::{Area, Finding, Level, Report, examine};
 pub use error::EdgeError;

@@ -57,6 +57,8 @@ fn fail(why: &dyn std::fmt::Display) -> ExitCode {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "pkcs11")]
+    selvedge_pkcs11::install();
     let cli = Cli::parse();
     let command = match (cli.command, cli.start.config) {
         (Some(command), _) => command,

@@ -14,6 +14,8 @@ use crate::EdgeError;
 use crate::api::{Api, router};
 use crate::buffer::Buffer;
 use crate::config::EdgeConfig;
+use crate::enrolling;
+use crate::enrollments::{self, Enrollments};
 use crate::identities::Identities;
 use crate::operations;
 use crate::status::SelfKnowledge;
@@ -83,10 +85,13 @@ impl Edge {
             buffer,
             uplink: Arc::clone(&uplink),
         });
+        let enrollments = Arc::new(Enrollments::open(config.data_dir.join("enrollments"))?);
         let server = tokio::spawn(serve_http(
             listener,
             None,
-            router(api).merge(observing_router(watched)),
+            router(api)
+                .merge(enrollments::router(enrollments))
+                .merge(observing_router(watched)),
             stop.clone().cancelled_owned(),
         ));
         let uplink = tokio::spawn(uplink.run(stop.clone()));
@@ -135,6 +140,14 @@ impl Edge {
 /// # Errors
 /// It cannot start, or its server fails.
 pub async fn run(config: EdgeConfig, shutdown: impl Future<Output = ()>) -> Result<(), EdgeError> {
+    tokio::pin!(shutdown);
+    let enrolled = tokio::select! {
+        enrolled = enrolling::enroll_if_new(&config) => enrolled?,
+        () = &mut shutdown => return Ok(()),
+    };
+    if enrolled {
+        tracing::info!(id = %config.id, "the gateway is enrolled");
+    }
     let edge = Edge::start(config).await?;
     shutdown.await;
     edge.stop().await

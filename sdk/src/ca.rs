@@ -45,13 +45,14 @@ pub struct Enrollment {
 }
 
 /// An attribute of a registered identity.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationAttribute {
     /// Its name.
     pub name: String,
     /// Its value.
     pub value: String,
     /// Whether it goes into certificates unasked.
+    #[serde(default)]
     pub ecert: bool,
 }
 
@@ -70,6 +71,29 @@ pub struct Registration {
     pub secret: Option<String>,
     /// How often it may enrol: -1 without limit, 0 as often as the CA allows.
     pub max_enrollments: i64,
+}
+
+/// A registered identity as its authority shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RegisteredIdentity {
+    /// Its enrolment id.
+    pub id: String,
+    /// `client`, `peer`, `orderer`, `admin`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its affiliation.
+    pub affiliation: String,
+    /// Its attributes.
+    #[serde(rename = "attrs", default)]
+    pub attributes: Vec<RegistrationAttribute>,
+    /// How often it may enrol: -1 without limit.
+    pub max_enrollments: i64,
+}
+
+#[derive(Deserialize)]
+struct IdentitiesResult {
+    #[serde(default)]
+    identities: Vec<RegisteredIdentity>,
 }
 
 /// What to revoke: all of an identity, or one certificate.
@@ -282,6 +306,24 @@ impl CaClient {
         Ok(result.secret)
     }
 
+    /// What the authority knows of an identity.
+    ///
+    /// # Errors
+    /// The caller may not see it, there is none, or the CA cannot be reached.
+    pub async fn identity(&self, caller: &SigningIdentity, id: &str) -> Result<RegisteredIdentity, Error> {
+        let path = format!("/api/v1/identities/{}", path_segment(id));
+        self.get(&path, caller).await
+    }
+
+    /// Every identity that the caller may see.
+    ///
+    /// # Errors
+    /// The caller is no registrar, or the CA cannot be reached.
+    pub async fn identities(&self, caller: &SigningIdentity) -> Result<Vec<RegisteredIdentity>, Error> {
+        let list: IdentitiesResult = self.get("/api/v1/identities", caller).await?;
+        Ok(list.identities)
+    }
+
     /// Revokes certificates; with `with_crl` the answer holds the new revocation list. `reason` is one of RFC 5280's
     /// names, e.g. `keycompromise`, or empty.
     ///
@@ -369,6 +411,22 @@ impl CaClient {
         })
     }
 
+    /// A call without a body; the query names the CA.
+    async fn get<T: DeserializeOwned>(&self, path: &str, identity: &SigningIdentity) -> Result<T, Error> {
+        let path = match &self.ca_name {
+            Some(name) => format!("{path}?ca={}", path_segment(name)),
+            None => path.to_owned(),
+        };
+        let url = format!("{}{path}", self.url);
+        let token = token(identity, "GET", &path, &[])?;
+        let headers = [("authorization", token.as_str())];
+        let answer = self
+            .http
+            .request(Method::GET, &url, &headers, Bytes::new())
+            .await?;
+        read(&url, answer.status.as_u16(), &answer.body)
+    }
+
     async fn signed<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -411,6 +469,19 @@ fn read<T: DeserializeOwned>(url: &str, status: u16, body: &[u8]) -> Result<T, E
         });
     }
     serde_json::from_value(envelope.result.unwrap_or_default()).map_err(|e| Error::malformed(url, e))
+}
+
+/// Percent-encodes what does not belong into a part of a path.
+pub(crate) fn path_segment(text: &str) -> String {
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path
 }
 
 /// The authorisation token: certificate and a signature over method, URI, body and certificate (spec 06 §2).

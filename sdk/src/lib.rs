@@ -31,12 +31,14 @@ pub mod participation;
 mod peer;
 mod proposal;
 mod survey;
+mod sealed;
 #[cfg(test)]
 mod testing;
 mod transaction;
 
 pub use ca::{
-    CaClient, CaInfo, EnrollRequest, Enrollment, Registration, RegistrationAttribute, Revocation, Revoked,
+    CaClient, CaInfo, EnrollRequest, Enrollment, RegisteredIdentity, Registration, RegistrationAttribute,
+    Revocation, Revoked,
 };
 pub use channel_info::{ChannelInfo, OrdererAddress, PeerLocation};
 pub use checkpoint::{Checkpoint, FileCheckpointer};
@@ -51,6 +53,7 @@ pub use orderer::OrdererClient;
 pub use peer::PeerClient;
 pub use proposal::{Invocation, Nonce, Proposal};
 pub use survey::{Answer, Majority, Participant, Survey};
+pub use sealed::{EnrollmentBox, MAX_SEALED_BYTES, SealedSecret, SealedSecretError, fingerprint};
 pub use transaction::{CommitRequest, CommitStatus, Committed, Stages, Transaction};
 
 pub use selvedge_comm::{ClientTls, Endpoint, TlsIdentity};

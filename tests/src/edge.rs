@@ -26,47 +26,36 @@ pub struct Device {
 impl Network {
     /// Registers and enrols a device with the commands that a user would type.
     pub async fn enroll_device(&self, domain: &str, name: &str) -> Device {
-        let secret = self
-            .cli(&["device", "register", "--org", domain, name])
-            .await
-            .unwrap_or_else(|e| panic!("{e}"));
-        let secret = secret.trim().to_owned();
-        assert!(!secret.is_empty(), "the authority gave no secret for {name}");
-        let orgs = self.config["peer_organizations"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let org = orgs
-            .iter()
-            .find(|o| o["domain"] == domain)
-            .expect("the organisation");
-        let url = format!(
-            "https://{}",
-            text(&org["ca"]["listen"]).replace("127.0.0.1", "localhost")
+        let dir = self.scratch().join("devices").join(name);
+        std::fs::create_dir_all(&dir).expect("a folder");
+        let place = |file: &str| dir.join(file).to_string_lossy().into_owned();
+        let (key, public, sealed, msp) = (
+            place("key.pem"),
+            place("key.pub"),
+            place("secret.sealed"),
+            place("msp"),
         );
-        let msp_dir = self.scratch().join("devices").join(name).join("msp");
-        let roots = self.tls_root_file(domain);
-        let arguments = [
+        let roots = self.tls_root_file(domain).to_string_lossy().into_owned();
+        let run = async |arguments: &[&str]| self.cli(arguments).await.unwrap_or_else(|e| panic!("{e}"));
+        let printed = run(&["device", "key", "--key", &key]).await;
+        std::fs::write(&public, printed).expect("a file");
+        let register = ["device", "register", "--org", domain, "--public-key", &public];
+        run(&[&register[..], &["--out", &sealed, name]].concat()).await;
+        let enroll = [
             "device",
             "enroll",
-            "--ca-url",
-            &url,
-            "--ca-name",
-            &text(&org["ca"]["name"]),
+            "--sealed",
+            &sealed,
             "--tls-roots",
-            &roots.to_string_lossy(),
-            "--id",
-            name,
-            "--secret",
-            &secret,
-            "--msp",
-            &msp_dir.to_string_lossy(),
+            &roots,
+            "--key",
+            &key,
         ];
-        self.cli(&arguments).await.unwrap_or_else(|e| panic!("{e}"));
+        run(&[&enroll[..], &["--msp", &msp]].concat()).await;
         Device {
             name: name.to_owned(),
             msp_id: self.msp_id(domain),
-            msp_dir,
+            msp_dir: dir.join("msp"),
         }
     }
 }
@@ -83,8 +72,24 @@ pub struct Edge {
 impl Edge {
     /// Starts an edge gateway that reaches each of `peers` (host name, address to dial) through TLS.
     pub async fn start(network: &Network, device: &Device, peers: &[(&str, &str)]) -> Self {
+        Self::start_in(network, "edge", device, peers).await
+    }
+
+    /// As [`Self::start`], in a folder of its own, for more than one gateway.
+    pub async fn start_in(network: &Network, folder: &str, device: &Device, peers: &[(&str, &str)]) -> Self {
+        Self::start_with(network, folder, device, peers, &json!({})).await
+    }
+
+    /// As [`Self::start_in`], with more settings.
+    pub async fn start_with(
+        network: &Network,
+        folder: &str,
+        device: &Device,
+        peers: &[(&str, &str)],
+        more: &Value,
+    ) -> Self {
         let listen = ports::listen();
-        let dir = network.scratch().join("edge");
+        let dir = network.scratch().join(folder);
         std::fs::create_dir_all(&dir).expect("a folder");
         let peers: Vec<Value> = peers
             .iter()
@@ -98,7 +103,7 @@ impl Edge {
                 })
             })
             .collect();
-        let config = json!({
+        let mut config = json!({
             "id": "edge0",
             "listen": listen,
             "msp_id": device.msp_id,
@@ -108,6 +113,9 @@ impl Edge {
                 "peers": peers, "in_flight": 32, "first_pause": "50ms", "longest_pause": "1s", "deadline": "5s",
             },
         });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            config[name] = value.clone();
+        }
         let files = NodeFiles { dir };
         std::fs::write(files.config(), serde_yaml_ng::to_string(&config).expect("YAML"))
             .expect("the configuration");

@@ -37,12 +37,24 @@ pub(crate) struct RevokeArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
-    /// Register a device with its organisation's certificate authority; prints its one-time secret.
+    /// Make a device's key, or look at it: prints the public half, which the registrar needs.
+    Key(KeyArgs),
+    /// Register a device with its organisation's certificate authority; its one-time secret is sealed to its public key.
     Register(RegisterArgs),
-    /// Make a key on this machine and get a certificate for it.
+    /// Get a certificate for a device with its one-time secret.
     Enroll(EnrollArgs),
     /// Get a new certificate for the key that is there; the present certificate proves who asks.
     Reenroll(ReenrollArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// File of the private key (PEM), made with mode 0600 if there is none; or a `pkcs11:` URI.
+    #[arg(long, value_name = "FILE|URI")]
+    pub(crate) key: String,
+    /// Make the key in the token that the `pkcs11:` URI names.
+    #[arg(long)]
+    pub(crate) new: bool,
 }
 
 #[derive(Debug, Args)]
@@ -57,6 +69,26 @@ pub(crate) struct RegisterArgs {
     /// Further certificate attributes, `name=value`.
     #[arg(long = "attribute", value_name = "NAME=VALUE")]
     pub(crate) attributes: Vec<String>,
+    /// The device's public key (PEM), as `device key` prints it; the one-time secret is sealed to it.
+    #[arg(long, value_name = "FILE", required_unless_present = "show_secret")]
+    pub(crate) public_key: Option<PathBuf>,
+    /// File for the sealed secret; standard output if neither this nor an edge gateway is named.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "public_key",
+        conflicts_with = "deliver"
+    )]
+    pub(crate) out: Option<PathBuf>,
+    /// Edge gateway that keeps the sealed secret until the device fetches it, for example `http://edge0:8600`.
+    #[arg(long, value_name = "URL", requires = "public_key")]
+    pub(crate) deliver: Option<String>,
+    /// PEM file with the root of the edge gateway's TLS certificate.
+    #[arg(long, value_name = "FILE", requires = "deliver")]
+    pub(crate) deliver_roots: Option<PathBuf>,
+    /// Print the secret itself, for a device that has no key yet. Whoever reads it can enrol in the device's place.
+    #[arg(long, conflicts_with = "public_key")]
+    pub(crate) show_secret: bool,
 }
 
 /// Where the certificate authority is.
@@ -75,14 +107,36 @@ pub(crate) struct AuthorityArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EnrollArgs {
-    #[command(flatten)]
-    pub(crate) authority: AuthorityArgs,
-    /// Name of the device.
+    /// The certificate authority, for example `https://localhost:7054`; a sealed secret names it itself.
+    #[arg(long, required_unless_present_any = ["sealed", "fetch"])]
+    pub(crate) ca_url: Option<String>,
+    /// Name of the authority at that address; a sealed secret names it itself.
     #[arg(long)]
-    pub(crate) id: String,
-    /// The one-time secret; from SELVEDGE_SECRET, so that it does not show in the process list.
+    pub(crate) ca_name: Option<String>,
+    /// PEM file with the root of the authority's TLS certificate. The authority is trusted by it and by nothing else.
+    #[arg(long)]
+    pub(crate) tls_roots: PathBuf,
+    /// Name of the device; a sealed secret names it itself.
+    #[arg(long, required_unless_present = "sealed")]
+    pub(crate) id: Option<String>,
+    /// File with the sealed one-time secret.
+    #[arg(long, value_name = "FILE", conflicts_with = "fetch")]
+    pub(crate) sealed: Option<PathBuf>,
+    /// Edge gateway to fetch the sealed one-time secret from, for example `http://edge0:8600`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) fetch: Option<String>,
+    /// PEM file with the root of the edge gateway's TLS certificate.
+    #[arg(long, value_name = "FILE", requires = "fetch")]
+    pub(crate) fetch_roots: Option<PathBuf>,
+    /// The one-time secret in clear; from SELVEDGE_SECRET, so that it does not show in the process list.
     #[arg(long, env = "SELVEDGE_SECRET", hide_env_values = true)]
-    pub(crate) secret: String,
+    pub(crate) secret: Option<String>,
+    /// The key to enrol with: a PEM file or a `pkcs11:` URI. Without it a new key is made.
+    #[arg(long, value_name = "FILE|URI")]
+    pub(crate) key: Option<String>,
+    /// The key that the secret was sealed to, where it is not the one to enrol with: a token does not open.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) opening_key: Option<PathBuf>,
     /// Folder for the device's MSP (certificate and key).
     #[arg(long)]
     pub(crate) msp: PathBuf,

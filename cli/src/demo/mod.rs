@@ -255,41 +255,46 @@ impl Demo {
 
     /// The device's journey. Returns how many readings were handed to the edge gateway.
     async fn travel(&mut self, session: &Session) -> Result<usize, CliError> {
-        self.shell
-            .step("The device is registered by its company's authority, and enrols with a key of its own");
-        let org = session.peer_org(SUPPLIER_DOMAIN)?;
-        let ca = org
-            .ca
-            .as_ref()
-            .ok_or_else(|| CliError::said("the demo needs a CA in Org2"))?;
-        let ca_url = format!(
-            "https://{}",
-            network::config::external(ca.external_address.as_deref(), &ca.listen)
+        self.shell.step(
+            "The device makes a key; its company's authority registers it, and only the device can read the secret",
         );
+        let org = session.peer_org(SUPPLIER_DOMAIN)?;
         let roots = session.layout.peer_org(SUPPLIER_DOMAIN).tls_ca_certificate();
         let roots = roots.to_string_lossy().into_owned();
-        let msp = self.dir.join("edge/msp").to_string_lossy().into_owned();
-        let secret = self
-            .shell
-            .run(&["device", "register", "--org", SUPPLIER_DOMAIN, DEVICE])
+        let place = |name: &str| self.dir.join("edge").join(name).to_string_lossy().into_owned();
+        let (key, public, sealed, msp) = (
+            place("device.key"),
+            place("device.pub"),
+            place("device.sealed"),
+            place("msp"),
+        );
+        let printed = self.shell.run(&["device", "key", "--key", &key]).await?;
+        std::fs::write(&public, printed).map_err(|source| CliError::WriteFile {
+            path: public.clone().into(),
+            source,
+        })?;
+        let register = [
+            "device",
+            "register",
+            "--org",
+            SUPPLIER_DOMAIN,
+            "--public-key",
+            &public,
+        ];
+        self.shell
+            .run(&[&register[..], &["--out", &sealed, DEVICE]].concat())
             .await?;
         let enroll = [
             "device",
             "enroll",
-            "--ca-url",
-            &ca_url,
-            "--ca-name",
-            &ca.name,
+            "--sealed",
+            &sealed,
             "--tls-roots",
             &roots,
-            "--id",
-            DEVICE,
-            "--msp",
-            &msp,
+            "--key",
+            &key,
         ];
-        self.shell
-            .run_with(&enroll, &[("SELVEDGE_SECRET", secret.trim())])
-            .await?;
+        self.shell.run(&[&enroll[..], &["--msp", &msp]].concat()).await?;
 
         self.shell
             .step("The edge gateway starts; it reaches its peer over a network that we can cut");

@@ -150,26 +150,6 @@ impl Shell {
             .spawn()
             .during(|| "cannot start a selvedge command".to_owned())
     }
-
-    /// Runs a command with secrets in its environment, where the process list does not show them.
-    pub(super) async fn run_with(
-        &self,
-        arguments: &[&str],
-        secrets: &[(&str, &str)],
-    ) -> Result<String, CliError> {
-        let mut command = self.command(arguments);
-        command.envs(secrets.iter().copied());
-        let (success, output, errors) = self.finish(command).await?;
-        show(&output, usize::MAX);
-        if success {
-            return Ok(output);
-        }
-        Err(CliError::said(format!(
-            "the demo stops: `selvedge {}` failed: {}",
-            arguments.join(" "),
-            errors.trim()
-        )))
-    }
 }
 
 fn show(text: &str, lines: usize) {
