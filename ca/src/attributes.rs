@@ -15,6 +15,16 @@ const BOOLEANS: [&str; 4] = [
 /// Set by the server itself.
 const RESERVED: [&str; 3] = ["hf.EnrollmentID", "hf.Type", "hf.Affiliation"];
 
+/// The attributes that the server gives to everybody; they go into certificates.
+pub(crate) fn server_attributes(id: &str, kind: &str, affiliation: &str) -> [Attribute; 3] {
+    let values = [id, kind, affiliation];
+    std::array::from_fn(|at| Attribute {
+        name: RESERVED[at].to_owned(),
+        value: values[at].to_owned(),
+        ecert: true,
+    })
+}
+
 fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|s| !s.is_empty())
 }

@@ -6,10 +6,7 @@ use selvedge_msp::Certificate;
 
 use crate::authority::{Authority, unix_now};
 use crate::error::Refusal;
-use crate::registry::{Identity, PASSWORD_ATTEMPTS};
-
-/// A hash that no secret has: checked for unknown callers, so that they take as long as known ones.
-const NO_SECRET: &str = "$2b$10$C6UzMDM.H6dfI/f/IKcEeO7ZJ8Yh1rHqJ1y7mF0YxQbqk4vN1Qv1e";
+use crate::registry::Identity;
 
 fn header(headers: &HeaderMap) -> Result<&str, Refusal> {
     headers
@@ -47,7 +44,7 @@ pub(crate) enum Expiry {
     Grace,
 }
 
-/// Checks `Basic id:secret`. Using up an enrolment is a second step ([`use_enrollment`]), so that a request that cannot
+/// Checks `Basic id:secret`. Using up an enrolment is a second step ([`Authority::enroll`]), so that a request that cannot
 /// be granted costs none.
 pub(crate) fn basic(authority: &Authority, headers: &HeaderMap) -> Result<Identity, Refusal> {
     let encoded = header(headers)?
@@ -66,40 +63,27 @@ pub(crate) fn basic(authority: &Authority, headers: &HeaderMap) -> Result<Identi
         return Err(Refusal::new(403, 22, "Enrollment is disabled"));
     }
 
-    let found = authority.registry.identity(id).map_err(internal)?;
+    let found = authority.identities.find(id)?;
     if found
         .as_ref()
-        .is_some_and(|i| i.wrong_attempts >= PASSWORD_ATTEMPTS)
+        .is_some_and(|i| i.wrong_attempts >= authority.password_attempts)
     {
         return Err(Refusal::new(
             401,
             73,
-            format!("{id} is locked after {PASSWORD_ATTEMPTS} wrong secrets; a registrar can unlock it"),
+            format!(
+                "{id} is locked after {} wrong secrets; a registrar can unlock it",
+                authority.password_attempts
+            ),
         ));
     }
-    let hash = found.as_ref().map_or(NO_SECRET, |i| i.secret_hash.as_str());
-    let right = bcrypt::verify(secret, hash).unwrap_or(false);
+    let right = authority.identities.is_secret_of(found.as_ref(), secret)?;
     let identity = usable(found, id)?;
     if !right {
         authority.registry.count_wrong_attempt(id).map_err(internal)?;
         return Err(Refusal::authentication(format!("wrong secret for {id}")));
     }
     Ok(identity)
-}
-
-/// Uses up one of the enrolments of an identity whose secret was right.
-pub(crate) fn use_enrollment(authority: &Authority, identity: &Identity) -> Result<(), Refusal> {
-    let used = authority
-        .registry
-        .use_enrollment(&identity.id, authority.max_enrollments)
-        .map_err(|e| Refusal::internal(49, e))?;
-    if used {
-        return Ok(());
-    }
-    Err(Refusal::authentication(format!(
-        "{} has used all its enrolments ({}), or was locked or revoked meanwhile",
-        identity.id, identity.max_enrollments
-    )))
 }
 
 fn check_validity(authority: &Authority, certificate: &Certificate, expiry: Expiry) -> Result<(), Refusal> {
@@ -110,12 +94,12 @@ fn check_validity(authority: &Authority, certificate: &Certificate, expiry: Expi
     };
     if now < certificate.not_before() {
         return Err(Refusal::authentication(
-            "the token's certificate is not valid yet",
+            "the caller's certificate is not valid yet",
         ));
     }
     if now > certificate.not_after().saturating_add(grace) {
         return Err(Refusal::authentication(format!(
-            "the token's certificate has expired {} s ago",
+            "the caller's certificate has expired {} s ago",
             now.saturating_sub(certificate.not_after())
         )));
     }
@@ -142,13 +126,7 @@ pub(crate) fn token(
         .decode(signature)
         .map_err(|e| refuse(format!("token signature: {e}")))?;
     let certificate = Certificate::from_pem(&pem).map_err(|e| refuse(format!("token certificate: {e}")))?;
-    if !certificate.is_signed_by(authority.certificate()) || certificate.is_ca() {
-        return Err(refuse(format!(
-            "the token's certificate is not one of {}'s",
-            authority.name
-        )));
-    }
-    check_validity(authority, &certificate, expiry)?;
+    check_issued(authority, &certificate, expiry)?;
     let key = certificate
         .public_key()
         .ok_or_else(|| refuse("the token's key is not ECDSA".into()))?;
@@ -160,7 +138,30 @@ pub(crate) fn token(
     );
     key.verify(message.as_bytes(), &signature)
         .map_err(|e| refuse(format!("token signature: {e}")))?;
+    holder(authority, &certificate)
+}
 
+/// The caller whom the TLS handshake has shown to own the key of `certificate` (DER).
+pub(crate) fn tls(authority: &Authority, certificate: &[u8], expiry: Expiry) -> Result<Caller, Refusal> {
+    let certificate = Certificate::from_der(certificate)
+        .map_err(|e| Refusal::authentication(format!("TLS client certificate: {e}")))?;
+    check_issued(authority, &certificate, expiry)?;
+    holder(authority, &certificate)
+}
+
+/// Refuses certificates that this authority did not issue for signing, and those whose time is not now.
+fn check_issued(authority: &Authority, certificate: &Certificate, expiry: Expiry) -> Result<(), Refusal> {
+    if !certificate.is_signed_by(authority.certificate()) || certificate.is_ca() {
+        return Err(Refusal::authentication(format!(
+            "the caller's certificate is not one of {}'s",
+            authority.name
+        )));
+    }
+    check_validity(authority, certificate, expiry)
+}
+
+/// Whom a certificate of this authority belongs to, unless it or they are revoked.
+fn holder(authority: &Authority, certificate: &Certificate) -> Result<Caller, Refusal> {
     let serial = hex::encode(certificate.serial());
     let aki = certificate
         .authority_key_id()
@@ -168,10 +169,12 @@ pub(crate) fn token(
         .unwrap_or_default();
     let internal = |e| Refusal::internal(29, e);
     if authority.registry.is_revoked(&serial, &aki).map_err(internal)? {
-        return Err(refuse(format!("certificate {serial} is revoked")));
+        return Err(Refusal::authentication(format!(
+            "certificate {serial} is revoked"
+        )));
     }
     let id = certificate.common_name().unwrap_or_default();
-    let identity = usable(authority.registry.identity(id).map_err(internal)?, id)?;
+    let identity = usable(authority.identities.find(id)?, id)?;
     Ok(Caller {
         identity,
         serial,

@@ -58,6 +58,9 @@ pub struct AuthorityConfig {
     /// Largest number of enrolments an identity may be given: -1 for no limit, 0 to refuse registration.
     #[serde(default = "no_limit")]
     pub max_enrollments: i64,
+    /// Wrong secrets in a row before an identity is locked; 10 if absent.
+    #[serde(default = "password_attempts")]
+    pub password_attempts: u32,
     /// How long issued certificates are valid, in seconds; a year if absent.
     #[serde(default = "one_year")]
     pub certificate_seconds: i64,
@@ -77,6 +80,82 @@ pub struct AuthorityConfig {
     /// Affiliations may be deleted.
     #[serde(default)]
     pub allow_affiliation_removal: bool,
+    /// A directory that knows the identities; without it, they are registered with the authority.
+    #[serde(default)]
+    pub ldap: Option<LdapConfig>,
+}
+
+/// A directory of identities, as Fabric CA's section `ldap`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LdapConfig {
+    /// `ldap://host:port/base`, or `ldaps://…`; `user:password@` before the host, percent-encoded, names who searches,
+    /// where [`Self::bind_dn`] does not.
+    pub url: String,
+    /// Name of the entry that may search; anonymous without.
+    #[serde(default)]
+    pub bind_dn: Option<String>,
+    /// File with its password.
+    #[serde(default)]
+    pub bind_password_file: Option<PathBuf>,
+    /// Encrypt a connection to `ldap://` before anything is said.
+    #[serde(default)]
+    pub start_tls: bool,
+    /// PEM file with the root of the directory's TLS certificate.
+    #[serde(default)]
+    pub tls_roots: Option<PathBuf>,
+    /// Finds somebody's entry; `%s` stands for the name.
+    #[serde(default = "by_uid")]
+    pub userfilter: String,
+    /// What is taken over.
+    #[serde(default)]
+    pub attribute: LdapAttributeConfig,
+    /// Identities may be registered with the authority as well, as long as the directory has none of that name. Fabric's
+    /// answer is no; devices are seldom in a directory of people.
+    #[serde(default)]
+    pub registrations: bool,
+}
+
+impl std::fmt::Debug for LdapConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("LdapConfig")
+            .field("userfilter", &self.userfilter)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is taken over from an entry.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LdapAttributeConfig {
+    /// Attributes that are taken over as they are; several values are joined by commas.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Attributes that an expression gives. `hf.Type` and `hf.Affiliation` say type and affiliation; without them, an
+    /// entry is a client, and its affiliation is the OUs of its name.
+    #[serde(default)]
+    pub converters: Vec<LdapNameValue>,
+    /// Replacements for the expressions' `map`.
+    #[serde(default)]
+    pub maps: BTreeMap<String, Vec<LdapNameValue>>,
+    /// Those of the attributes that go into certificates unasked.
+    #[serde(default)]
+    pub ecert: Vec<String>,
+}
+
+/// A name with what belongs to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LdapNameValue {
+    /// The name.
+    pub name: String,
+    /// What belongs to it.
+    pub value: String,
+}
+
+fn by_uid() -> String {
+    "(uid=%s)".to_owned()
 }
 
 /// The identity that registers all others.
@@ -87,6 +166,13 @@ pub struct Bootstrap {
     pub id: String,
     /// File with its secret; made with a random one (mode 0600) at the first start if there is none.
     pub secret_file: PathBuf,
+}
+
+/// Fabric CA's default (spec 06 §2).
+pub(crate) const PASSWORD_ATTEMPTS: u32 = 10;
+
+fn password_attempts() -> u32 {
+    PASSWORD_ATTEMPTS
 }
 
 fn no_limit() -> i64 {
@@ -148,6 +234,10 @@ impl CaConfig {
         for ca in &mut config.cas {
             files.extend([&mut ca.certificate, &mut ca.key, &mut ca.bootstrap.secret_file]);
             files.extend(&mut ca.chain);
+            if let Some(ldap) = &mut ca.ldap {
+                files.extend(&mut ldap.bind_password_file);
+                files.extend(&mut ldap.tls_roots);
+            }
         }
         for file in files {
             *file = base.join(&*file);
@@ -160,6 +250,12 @@ impl CaConfig {
         for (index, ca) in config.cas.iter().enumerate() {
             if config.cas[..index].iter().any(|other| other.name == ca.name) {
                 return Err(bad(format!("two authorities are called {}", ca.name)));
+            }
+            if ca.password_attempts == 0 {
+                return Err(bad(format!(
+                    "password_attempts of {} is 0; nobody could ever enrol",
+                    ca.name
+                )));
             }
             if ca.name.is_empty() || ca.name.contains(['/', '\\', '\0']) || ca.name == "undefined" {
                 return Err(bad(format!(

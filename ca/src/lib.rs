@@ -3,8 +3,10 @@
 //! One server holds several authorities by name, each with its own root key, registry and certificates:
 //!
 //! ```text
-//! HTTPS ─► api (JSON envelope, error codes) ─► auth (basic | token) ─► Authority ─► msp::CertificateAuthority (signs)
-//!                                                                         └──────► Registry (SQLite: identities, certificates)
+//! HTTPS ─► api (JSON envelope, error codes; EST) ─► auth (basic | token | TLS) ─► Authority ─► msp::CertificateAuthority (signs)
+//!                                                                                    ├──────► Identities (registered | LDAP)
+//!                                                                                    └──────► Registry (SQLite: identities,
+//!                                                                                             certificates, affiliations)
 //! ```
 //!
 //! Secrets are stored as bcrypt hashes and wrong guesses are counted. Every answer has the shape
@@ -16,10 +18,15 @@ mod auth;
 mod authority;
 mod config;
 mod error;
+mod identities;
+mod ldap;
 mod operations;
 mod registry;
+mod secrets;
 mod server;
 
-pub use config::{AuthorityConfig, Bootstrap, CaConfig, CaTls};
+pub use config::{
+    AuthorityConfig, Bootstrap, CaConfig, CaTls, LdapAttributeConfig, LdapConfig, LdapNameValue,
+};
 pub use error::CaServerError;
 pub use server::run;

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use selvedge_operations::{FailedCheck, Operations, Sample};
 
 use crate::authority::{Authority, unix_now};
-use crate::registry::Statistics;
+use crate::registry::Count;
 
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
-type Read = fn(&Statistics) -> u32;
-
-const COUNTS: [(&str, &str, Read); 3] = [
-    ("selvedge_ca_registrations", "Identities in the registry.", |s| {
-        s.identities
-    }),
+const COUNTS: [(&str, &str, Count); 3] = [
+    (
+        "selvedge_ca_registrations",
+        "Identities in the registry.",
+        Count::Identities,
+    ),
     (
         "selvedge_ca_enrollments",
         "Certificates issued by enrolling and re-enrolling.",
-        |s| s.certificates,
+        Count::Certificates,
     ),
-    ("selvedge_ca_revocations", "Certificates revoked.", |s| s.revoked),
+    ("selvedge_ca_revocations", "Certificates revoked.", Count::Revoked),
 ];
 
 /// Days until the certificate that the authority signs with expires; nothing that it issues lives longer.
@@ -35,7 +35,7 @@ fn failed(authority: &Authority) -> Option<FailedCheck> {
     let reason = if days_left(authority) <= 0.0 {
         "its certificate has expired: it cannot issue any more".to_owned()
     } else {
-        let why = authority.registry.statistics().err()?;
+        let why = authority.registry.check().err()?;
         format!("its registry cannot be read: {why}")
     };
     Some(FailedCheck {
@@ -48,13 +48,13 @@ fn failed(authority: &Authority) -> Option<FailedCheck> {
 pub(crate) fn of(authorities: &[Arc<Authority>]) -> Operations {
     let operations = Operations::default();
     let metrics = &operations.metrics;
-    for (name, help, read) in COUNTS {
+    for (name, help, what) in COUNTS {
         let own = authorities.to_vec();
         metrics.gauge(name, help, &["ca"], move || {
             own.iter()
                 .filter_map(|a| {
-                    let statistics = a.registry.statistics().ok()?;
-                    Some((vec![a.name.clone()], f64::from(read(&statistics))))
+                    let number = a.registry.number_of(what).ok()?;
+                    Some((vec![a.name.clone()], f64::from(number)))
                 })
                 .collect()
         });

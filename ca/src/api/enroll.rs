@@ -1,7 +1,7 @@
 //! `cainfo`, `enroll` and `reenroll`.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use selvedge_msp::SubjectExtra;
+use selvedge_msp::{Certificate, SubjectExtra};
 use serde_json::{Value, json};
 
 use super::body::Fields;
@@ -71,10 +71,10 @@ fn enrollment(fields: &Fields) -> Result<EnrollmentRequest, Refusal> {
     })
 }
 
-fn enrolled(authority: &Authority, identity: &Identity, certificate: &str) -> Answer {
+fn enrolled(authority: &Authority, identity: &Identity, certificate: &Certificate) -> Answer {
     tracing::info!(authority = %authority.name, id = %identity.id, "certificate issued");
     Answer::created(json!({
-        "Cert": BASE64_STANDARD.encode(certificate),
+        "Cert": BASE64_STANDARD.encode(certificate.to_pem()),
         "ServerInfo": info(authority),
     }))
 }
@@ -84,8 +84,8 @@ pub(super) fn enroll(call: &Call) -> Result<Answer, Refusal> {
     let authority = call.authority(&fields)?;
     let identity = auth::basic(&authority, &call.headers)?;
     let request = authority.prepare(&identity, &enrollment(&fields)?)?;
-    auth::use_enrollment(&authority, &identity)?;
-    Ok(enrolled(&authority, &identity, &authority.issue(&request)?))
+    let certificate = authority.enroll(&identity, &request)?;
+    Ok(enrolled(&authority, &identity, &certificate))
 }
 
 pub(super) fn reenroll(call: &Call) -> Result<Answer, Refusal> {

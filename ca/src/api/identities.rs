@@ -87,19 +87,20 @@ pub(super) fn list(call: &Call) -> Result<Answer, Refusal> {
         )));
     }
     let name = authority.name.clone();
-    let mut last = String::new();
+    let mut last: Option<Identity> = None;
     Ok(Answer::pages(Pages::new("identities", name, move || {
         let found = authority
             .registry
-            .identities_after(&last, &caller.affiliation, PAGE)
+            .identities_after(last.as_ref(), &caller.affiliation, PAGE)
             .map_err(|e| Refusal::internal(49, e))?;
-        let Some(newest) = found.last() else {
+        if found.is_empty() {
             return Ok(None);
-        };
-        last.clone_from(&newest.id);
+        }
         let roles = caller.attribute(REGISTRAR_ROLES);
         let visible = found.iter().filter(|i| allows_role(roles, &i.kind));
-        Ok(Some(visible.map(shown).collect()))
+        let page = visible.map(shown).collect();
+        last = found.into_iter().next_back();
+        Ok(Some(page))
     })))
 }
 

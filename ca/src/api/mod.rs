@@ -4,6 +4,7 @@ mod affiliations;
 mod body;
 mod certificates;
 mod enroll;
+mod est;
 mod identities;
 mod pages;
 mod query;
@@ -14,11 +15,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{OriginalUri, State};
+use axum::extract::{Extension, OriginalUri, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use selvedge_comm::PeerTls;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -72,6 +74,8 @@ struct Call {
     method: Method,
     uri: axum::http::Uri,
     headers: HeaderMap,
+    /// The certificate that the caller showed in the TLS handshake.
+    tls: PeerTls,
     body: Bytes,
 }
 
@@ -123,6 +127,8 @@ impl Call {
 enum Content {
     Whole(Value),
     Pages(Pages),
+    /// EST: base64 of something in DER, with its media type.
+    Base64(&'static str, String),
 }
 
 /// A successful answer.
@@ -168,6 +174,13 @@ impl IntoResponse for Answer {
                 let json = [(header::CONTENT_TYPE, "application/json")];
                 (self.status, json, pages.into_body()).into_response()
             }
+            Content::Base64(kind, text) => {
+                let headers = [
+                    (header::CONTENT_TYPE.as_str(), kind),
+                    ("content-transfer-encoding", "base64"),
+                ];
+                (self.status, headers, text).into_response()
+            }
         };
         if let Some(location) = self.location.and_then(|l| l.parse().ok()) {
             response.headers_mut().insert(header::LOCATION, location);
@@ -183,11 +196,16 @@ fn envelope(status: StatusCode, success: bool, result: &Value, errors: &Value) -
     (status, axum::Json(body)).into_response()
 }
 
-fn refused(refusal: &Refusal, call: &str) -> Response {
-    tracing::warn!(%call, %refusal, "request refused");
-    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+/// How a refusal is told: in the envelope of Fabric CA's interface, or as EST's plain text.
+type Refuse = fn(&Refusal) -> Response;
+
+fn status(refusal: &Refusal) -> StatusCode {
+    StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn refused(refusal: &Refusal) -> Response {
     envelope(
-        status,
+        status(refusal),
         false,
         &Value::String(String::new()),
         &json!([{ "code": refusal.code, "message": refusal.message }]),
@@ -213,8 +231,9 @@ async fn read_body(body: Body, limit: Duration) -> Result<Bytes, Refusal> {
     }
 }
 
-async fn answer(call: Call, handler: Handler) -> Result<Answer, Refusal> {
+async fn answer(mut call: Call, body: Body, handler: Handler) -> Result<Answer, Refusal> {
     let authorities = Arc::clone(&call.authorities);
+    call.body = read_body(body, authorities.body_timeout).await?;
     let slot = authorities.slots.acquire().await;
     let _slot = slot.map_err(|e| Refusal::internal(0, e))?;
     // Hashing secrets and the database would hold up the reactor.
@@ -226,38 +245,42 @@ async fn answer(call: Call, handler: Handler) -> Result<Answer, Refusal> {
 /// What each method of a path does; a method that is not listed is refused.
 type Methods = &'static [(Method, Handler)];
 
-fn route(methods: Methods) -> MethodRouter<Arc<Authorities>> {
+fn route(methods: Methods, refuse: Refuse) -> MethodRouter<Arc<Authorities>> {
     any(
         move |State(authorities): State<Arc<Authorities>>,
               OriginalUri(uri): OriginalUri,
               method: Method,
               headers: HeaderMap,
+              tls: Option<Extension<PeerTls>>,
               body: Body| async move {
             let name = format!("{method} {}", uri.path());
             let handler = methods.iter().find(|(m, _)| *m == method).map(|(_, h)| *h);
             if handler.is_none() && method == Method::HEAD && methods.iter().any(|(m, _)| *m == Method::GET) {
                 return StatusCode::OK.into_response();
             }
-            let Some(handler) = handler else {
-                let text = format!("Method {method} is not allowed for this path");
-                return refused(&Refusal::new(405, 1, text), &name);
-            };
-            let done = match read_body(body, authorities.body_timeout).await {
-                Ok(body) => {
+            let done = match handler {
+                None => {
+                    let text = format!("Method {method} is not allowed for this path");
+                    Err(Refusal::new(405, 1, text))
+                }
+                Some(handler) => {
                     let call = Call {
                         authorities,
                         method,
                         uri,
                         headers,
-                        body,
+                        tls: tls.map(|Extension(tls)| tls).unwrap_or_default(),
+                        body: Bytes::new(),
                     };
-                    answer(call, handler).await
+                    answer(call, body, handler).await
                 }
-                Err(refusal) => Err(refusal),
             };
             match done {
                 Ok(answer) => answer.into_response(),
-                Err(refusal) => refused(&refusal, &name),
+                Err(refusal) => {
+                    tracing::warn!(call = %name, %refusal, "request refused");
+                    refuse(&refusal)
+                }
             }
         },
     )
@@ -311,16 +334,19 @@ pub(crate) fn router(authorities: Arc<Authorities>) -> Router {
     ];
     let endpoints = NAMED.iter().chain(&ONE);
     let endpoints = endpoints.fold(Router::new(), |router, (path, methods)| {
-        router.route(path, route(methods))
+        router.route(path, route(methods, refused))
     });
     Router::new()
         .nest("/api/v1", endpoints.clone())
         .merge(endpoints)
+        .merge(est::router())
         .fallback(|OriginalUri(uri): OriginalUri| async move {
-            refused(
-                &Refusal::new(404, 0, format!("there is nothing at {}", uri.path())),
-                uri.path(),
-            )
+            tracing::warn!(path = uri.path(), "request refused: there is nothing");
+            refused(&Refusal::new(
+                404,
+                0,
+                format!("there is nothing at {}", uri.path()),
+            ))
         })
         .with_state(authorities)
 }

@@ -33,7 +33,10 @@ impl AffiliationTree {
         for name in names {
             let mut node = &mut root;
             for path in parents(name).into_iter().chain([name.clone()]) {
-                let at = node.children.iter().position(|c| c.name == path);
+                // Names come in order, so it is nearly always the last one.
+                let last = node.children.len().checked_sub(1);
+                let last = last.filter(|at| node.children[*at].name == path);
+                let at = last.or_else(|| node.children.iter().position(|c| c.name == path));
                 let at = at.unwrap_or_else(|| {
                     node.children.push(Self {
                         name: path,

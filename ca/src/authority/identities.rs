@@ -1,9 +1,11 @@
 //! Registering, changing and removing identities (spec 06 §3).
 
-use super::{Authority, hash_secret, random_secret, unix_now};
+use super::{Authority, unix_now};
 use crate::attributes::{self, REGISTRAR_ROLES, allows_role, check_manages, covers_affiliation};
 use crate::error::Refusal;
+use crate::identities::Change;
 use crate::registry::{Attribute, Identity, Inserted};
+use crate::secrets;
 
 const MAX_NAME_BYTES: usize = 64;
 /// RFC 5280, cessationOfOperation: why the certificates of a removed identity are revoked.
@@ -21,7 +23,7 @@ pub(crate) struct RegistrationRequest {
 }
 
 /// What to change; empty or 0 leaves a field as it is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct IdentityChange {
     pub(crate) kind: String,
     /// `.` for the root affiliation.
@@ -70,23 +72,22 @@ impl Authority {
         attributes::check(registrar, &request.attributes)?;
         let max_enrollments = self.allowed_enrollments(request.max_enrollments)?;
 
-        let secret = if request.secret.is_empty() {
-            random_secret()
+        self.identities.check(Change::Register(&request.id))?;
+
+        let (secret, secret_hash) = if request.secret.is_empty() {
+            secrets::draw()?
         } else {
-            request.secret
+            let hash = secrets::hash_chosen(&request.secret)?;
+            (request.secret, hash)
         };
-        let mut attributes = request.attributes;
-        attributes.extend([
-            server_attribute("hf.EnrollmentID", &request.id),
-            server_attribute("hf.Type", &kind),
-            server_attribute("hf.Affiliation", &affiliation),
-        ]);
+        let mut given = request.attributes;
+        given.extend(attributes::server_attributes(&request.id, &kind, &affiliation));
         let identity = Identity {
             id: request.id,
-            secret_hash: hash_secret(&secret)?,
+            secret_hash,
             kind,
             affiliation,
-            attributes,
+            attributes: given,
             state: 0,
             max_enrollments,
             wrong_attempts: 0,
@@ -120,6 +121,9 @@ impl Authority {
         change: IdentityChange,
     ) -> Result<Identity, Refusal> {
         let mut identity = self.visible(caller, id)?;
+        if change != IdentityChange::default() {
+            self.identities.check(Change::Modify(&identity))?;
+        }
         attributes::check(caller, &change.attributes)?;
         for attribute in change.attributes {
             identity.set_attribute(attribute);
@@ -145,7 +149,7 @@ impl Authority {
             wanted => identity.max_enrollments = self.allowed_enrollments(wanted)?,
         }
         if !change.secret.is_empty() {
-            identity.secret_hash = hash_secret(&change.secret)?;
+            identity.secret_hash = secrets::hash_chosen(&change.secret)?;
         }
         let updated = self
             .registry
@@ -171,6 +175,7 @@ impl Authority {
             ));
         }
         let identity = self.visible(caller, id)?;
+        self.identities.check(Change::Remove(&identity))?;
         self.registry
             .remove_identity(id, unix_now(), REMOVED)
             .map_err(|e| Refusal::internal(56, e))?;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use selvedge_msp::csr::{self, ParsedCsr};
-use selvedge_msp::{IssueRequest, SubjectExtra, Usage};
+use selvedge_msp::{Certificate, IssueRequest, SubjectExtra, Usage};
 
 use super::{Authority, unix_now};
 use crate::error::Refusal;
-use crate::registry::Identity;
+use crate::registry::{Identity, Limits, NewCertificate};
 
 /// An attribute that a client wants in its certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,24 +152,56 @@ impl Authority {
         })
     }
 
-    /// Signs and records what [`Self::prepare`] gave; the certificate as PEM.
-    pub(crate) fn issue(&self, request: &IssueRequest) -> Result<String, Refusal> {
-        let certificate = self
-            .signer
+    /// Signs what [`Self::prepare`] gave, uses up one of the enrolments of an identity whose secret was right, and records
+    /// both at once.
+    pub(crate) fn enroll(&self, identity: &Identity, request: &IssueRequest) -> Result<Certificate, Refusal> {
+        let certificate = self.sign(request)?;
+        let enrolled = self.record(&certificate, request, |new| {
+            let limits = Limits {
+                enrollments: self.max_enrollments,
+                wrong_attempts: self.password_attempts,
+            };
+            self.registry.enroll(new, limits)
+        })?;
+        if enrolled {
+            return Ok(certificate);
+        }
+        Err(Refusal::authentication(format!(
+            "{} has used all its enrolments ({}), or was locked or revoked meanwhile",
+            identity.id, identity.max_enrollments
+        )))
+    }
+
+    /// Signs and records what [`Self::prepare`] gave.
+    pub(crate) fn issue(&self, request: &IssueRequest) -> Result<Certificate, Refusal> {
+        let certificate = self.sign(request)?;
+        self.record(&certificate, request, |new| self.registry.add_certificate(new))?;
+        Ok(certificate)
+    }
+
+    fn sign(&self, request: &IssueRequest) -> Result<Certificate, Refusal> {
+        self.signer
             .issue(request)
-            .map_err(|e| bad_request(31, format!("no certificate can be issued for this request: {e}")))?;
-        let pem = certificate.to_pem();
-        let aki = certificate.authority_key_id().map(hex::encode);
-        self.registry
-            .add_certificate(
-                &hex::encode(certificate.serial()),
-                &aki.unwrap_or_default(),
-                &request.common_name,
-                &pem,
-                certificate.not_after(),
-            )
-            .map_err(|e| Refusal::internal(0, e))?;
-        Ok(pem)
+            .map_err(|e| bad_request(31, format!("no certificate can be issued for this request: {e}")))
+    }
+
+    fn record<T>(
+        &self,
+        certificate: &Certificate,
+        request: &IssueRequest,
+        write: impl FnOnce(&NewCertificate<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Refusal> {
+        let new = NewCertificate {
+            serial: &hex::encode(certificate.serial()),
+            aki: &certificate
+                .authority_key_id()
+                .map(hex::encode)
+                .unwrap_or_default(),
+            id: &request.common_name,
+            pem: &certificate.to_pem(),
+            not_after: certificate.not_after(),
+        };
+        write(&new).map_err(|e| Refusal::internal(0, e))
     }
 }
 

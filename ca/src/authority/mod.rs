@@ -6,34 +6,33 @@ mod issue;
 mod revocation;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rand::distr::{Alphanumeric, SampleString};
 use selvedge_msp::{Certificate, CertificateAuthority, pem};
 
 use crate::CaServerError;
 use crate::config::AuthorityConfig;
 use crate::error::Refusal;
+use crate::identities::{Identities, Registered};
+use crate::ldap::Directory;
 use crate::registry::{Attribute, Identity, Registry};
+use crate::secrets;
 
 pub(crate) use affiliations::AffiliationTree;
 pub(crate) use identities::{IdentityChange, RegistrationRequest};
 pub(crate) use issue::{AttributeRequest, EnrollmentRequest};
 pub(crate) use revocation::{CrlRequest, RevocationRequest, reason_code};
 
-/// Length of secrets that the server makes. Longer than Fabric's 12, since they are guessable online.
-const SECRET_LENGTH: usize = 24;
-/// bcrypt ignores what is longer.
-const MAX_SECRET_BYTES: usize = 72;
-/// Go's default cost: npm's client gives up after 3 s, and small machines are slow.
-const BCRYPT_COST: u32 = 10;
-
 /// An opened authority.
 pub(crate) struct Authority {
     pub(crate) name: String,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) identities: Box<dyn Identities>,
     /// Enrolments an identity may be given: -1 for no limit, 0 disables registering and enrolling.
     pub(crate) max_enrollments: i64,
+    /// Wrong secrets in a row before an identity is locked.
+    pub(crate) password_attempts: u32,
     pub(crate) reenroll_grace: Duration,
     signer: CertificateAuthority,
     /// The signer's certificate and those above it, the root last.
@@ -49,21 +48,6 @@ pub(crate) struct Authority {
 pub(crate) fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-fn hash_secret(secret: &str) -> Result<String, Refusal> {
-    if secret.len() > MAX_SECRET_BYTES {
-        return Err(Refusal::new(
-            400,
-            75,
-            format!("a secret has at most {MAX_SECRET_BYTES} bytes"),
-        ));
-    }
-    bcrypt::hash(secret, BCRYPT_COST).map_err(|e| Refusal::internal(75, e))
-}
-
-fn random_secret() -> String {
-    Alphanumeric.sample_string(&mut rand::rng(), SECRET_LENGTH)
 }
 
 /// The signer and those above it. Refuses a chain with a gap or without an end, which no client could verify.
@@ -111,7 +95,11 @@ impl Authority {
         let above = config.chain.as_deref().map(read).transpose()?.unwrap_or_default();
         let chain = chain_to_root(signer.certificate(), &above).map_err(unusable)?;
         let path = data_dir.join(format!("{}.db", config.name));
-        let registry = Registry::open(&path)?;
+        let registry = Arc::new(Registry::open(&path)?);
+        let identities: Box<dyn Identities> = match &config.ldap {
+            None => Box::new(Registered(Arc::clone(&registry))),
+            Some(ldap) => Box::new(Directory::open(config, ldap, Arc::clone(&registry))?),
+        };
         let failed = |source| CaServerError::Registry {
             path: path.clone(),
             source,
@@ -127,7 +115,9 @@ impl Authority {
         let authority = Self {
             name: config.name.clone(),
             registry,
+            identities,
             max_enrollments: config.max_enrollments,
+            password_attempts: config.password_attempts,
             reenroll_grace: config.reenroll_grace,
             signer,
             chain,
@@ -143,9 +133,8 @@ impl Authority {
             .map_err(failed)?
             .is_none()
         {
-            let secret = bootstrap_secret(&config.bootstrap.secret_file)?;
-            let identity =
-                bootstrap_identity(&config.bootstrap.id, &secret).map_err(|e| unusable(e.to_string()))?;
+            let hash = bootstrap_secret(&config.bootstrap.secret_file, &config.name)?;
+            let identity = bootstrap_identity(&config.bootstrap.id, hash);
             authority.registry.insert(&identity).map_err(failed)?;
         }
         Ok(authority)
@@ -156,6 +145,11 @@ impl Authority {
         self.chain.iter().map(Certificate::to_pem).collect()
     }
 
+    /// The certificates of the chain, this authority's first, the root last.
+    pub(crate) fn chain(&self) -> &[Certificate] {
+        &self.chain
+    }
+
     /// The certificate that signs.
     pub(crate) fn certificate(&self) -> &Certificate {
         self.signer.certificate()
@@ -163,26 +157,31 @@ impl Authority {
 
     /// An identity by name, or 404/63.
     pub(crate) fn known(&self, id: &str) -> Result<Identity, Refusal> {
-        let found = self.registry.identity(id).map_err(|e| Refusal::internal(49, e))?;
+        let found = self.identities.find(id)?;
         found.ok_or_else(|| Refusal::new(404, 63, format!("there is no identity '{id}'")))
     }
 }
 
-fn bootstrap_secret(path: &Path) -> Result<String, CaServerError> {
+/// The hash of the first registrar's secret, which is in the file, or is drawn and written there.
+fn bootstrap_secret(path: &Path, authority: &str) -> Result<String, CaServerError> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
+    let unusable = |refusal: Refusal| CaServerError::Authority {
+        name: authority.to_owned(),
+        why: format!("the secret in {}: {refusal}", path.display()),
+    };
     if path.exists() {
         let text = std::fs::read_to_string(path).map_err(|source| CaServerError::ReadFile {
             path: path.to_owned(),
             source,
         })?;
-        return Ok(text.trim().to_owned());
+        return secrets::hash_chosen(text.trim()).map_err(unusable);
     }
     let failed = |source| CaServerError::WriteFile {
         path: path.to_owned(),
         source,
     };
-    let secret = random_secret();
+    let (secret, hash) = secrets::draw().map_err(unusable)?;
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -192,11 +191,11 @@ fn bootstrap_secret(path: &Path) -> Result<String, CaServerError> {
     file.write_all(secret.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
-    Ok(secret)
+    Ok(hash)
 }
 
 /// The first registrar may do everything (spec 06 §5).
-fn bootstrap_identity(id: &str, secret: &str) -> Result<Identity, Refusal> {
+fn bootstrap_identity(id: &str, secret_hash: String) -> Identity {
     let attributes = [
         ("hf.Registrar.Roles", "*"),
         ("hf.Registrar.DelegateRoles", "*"),
@@ -206,9 +205,9 @@ fn bootstrap_identity(id: &str, secret: &str) -> Result<Identity, Refusal> {
         ("hf.GenCRL", "true"),
         ("hf.AffiliationMgr", "true"),
     ];
-    Ok(Identity {
+    Identity {
         id: id.to_owned(),
-        secret_hash: hash_secret(secret)?,
+        secret_hash,
         kind: "client".to_owned(),
         affiliation: String::new(),
         attributes: attributes
@@ -222,5 +221,5 @@ fn bootstrap_identity(id: &str, secret: &str) -> Result<Identity, Refusal> {
         state: 0,
         max_enrollments: -1,
         wrong_attempts: 0,
-    })
+    }
 }

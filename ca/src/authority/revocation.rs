@@ -140,7 +140,7 @@ impl Authority {
     }
 
     fn revocable(&self, id: &str) -> Result<Identity, Refusal> {
-        let found = self.registry.identity(id).map_err(|e| Refusal::internal(49, e))?;
+        let found = self.identities.find(id)?;
         found.ok_or_else(|| Refusal::new(404, 10, format!("Identity {id} was not found")))
     }
 

@@ -34,7 +34,7 @@ impl Registry {
     }
 
     pub(crate) fn has_affiliation(&self, name: &str) -> rusqlite::Result<bool> {
-        self.connection
+        self.reader
             .lock()
             .query_row("SELECT 1 FROM affiliations WHERE name = ?1", [name], |_| Ok(()))
             .optional()
@@ -47,7 +47,7 @@ impl Registry {
             "SELECT name FROM affiliations WHERE {} ORDER BY name",
             in_scope("name", "?1")
         );
-        let connection = self.connection.lock();
+        let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(&sql)?;
         let rows = statement.query_map([scope], |row| row.get(0))?;
         rows.collect()
@@ -59,7 +59,7 @@ impl Registry {
             "SELECT EXISTS (SELECT 1 FROM identities WHERE {})",
             in_scope("affiliation", "?1")
         );
-        self.connection.lock().query_row(&sql, [name], |row| row.get(0))
+        self.reader.lock().query_row(&sql, [name], |row| row.get(0))
     }
 
     /// Renames an affiliation, those below it, and the affiliation of the identities in them, whom it returns as they

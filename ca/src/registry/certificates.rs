@@ -1,6 +1,6 @@
 //! The certificates' table: what was issued, and what was revoked.
 
-use rusqlite::{OptionalExtension, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::{Registry, in_scope};
 
@@ -21,6 +21,38 @@ pub(crate) struct StoredCertificate {
     pub(crate) revoked_at: Option<i64>,
     /// RFC 5280 reason code; 0 while it is not revoked.
     pub(crate) reason: u8,
+}
+
+/// A certificate that was just issued.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewCertificate<'a> {
+    /// Hexadecimal in any spelling.
+    pub(crate) serial: &'a str,
+    /// Hexadecimal of the authority's key.
+    pub(crate) aki: &'a str,
+    /// Whose it is.
+    pub(crate) id: &'a str,
+    pub(crate) pem: &'a str,
+    /// Unix seconds.
+    pub(crate) not_after: i64,
+}
+
+pub(super) fn add_certificate(
+    connection: &Connection,
+    certificate: &NewCertificate<'_>,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO certificates (serial, aki, id, pem, not_after) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            normal_hex(certificate.serial),
+            certificate.aki,
+            certificate.id,
+            certificate.pem,
+            certificate.not_after
+        ])
+        .map(drop)
 }
 
 /// A stretch of time in Unix seconds; an absent end is open.
@@ -46,26 +78,14 @@ pub(crate) struct CertificateFilter {
 }
 
 impl Registry {
-    pub(crate) fn add_certificate(
-        &self,
-        serial: &str,
-        aki: &str,
-        id: &str,
-        pem: &str,
-        not_after: i64,
-    ) -> rusqlite::Result<()> {
-        self.connection
-            .lock()
-            .execute(
-                "INSERT INTO certificates (serial, aki, id, pem, not_after) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![normal_hex(serial), aki, id, pem, not_after],
-            )
-            .map(drop)
+    /// Keeps a certificate that used up no enrolment.
+    pub(crate) fn add_certificate(&self, certificate: &NewCertificate<'_>) -> rusqlite::Result<()> {
+        add_certificate(&self.connection.lock(), certificate)
     }
 
     /// A certificate by serial number and authority key, both hexadecimal in any spelling.
     pub(crate) fn certificate(&self, serial: &str, aki: &str) -> rusqlite::Result<Option<StoredCertificate>> {
-        self.connection
+        self.reader
             .lock()
             .query_row(
                 "SELECT serial, aki, id, revoked_at, coalesce(reason, 0) FROM certificates
@@ -131,7 +151,7 @@ impl Registry {
         revoked: Period,
         expires: Period,
     ) -> rusqlite::Result<Vec<StoredCertificate>> {
-        let connection = self.connection.lock();
+        let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(
             "SELECT serial, aki, id, revoked_at, coalesce(reason, 0) FROM certificates
              WHERE revoked_at IS NOT NULL AND revoked_at >= ?1 AND revoked_at <= ?2
@@ -219,7 +239,7 @@ impl Registry {
             sql.push_str(" AND c.revoked_at IS NULL");
         }
         sql.push_str(" ORDER BY c.rowid LIMIT :limit");
-        let connection = self.connection.lock();
+        let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(&sql)?;
         let rows = statement.query_map(parameters.as_slice(), |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()

@@ -2,7 +2,8 @@
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{Attribute, Identity, Inserted, PASSWORD_ATTEMPTS, Registry, in_scope};
+use super::certificates::add_certificate;
+use super::{Attribute, Identity, Inserted, NewCertificate, Registry, end_of_scope, in_scope};
 
 const COLUMNS: &str =
     "id, secret_hash, kind, affiliation, attributes, state, max_enrollments, wrong_attempts";
@@ -41,28 +42,51 @@ pub(super) fn of_affiliation(
     statement.query_map([affiliation], from_row)?.collect()
 }
 
+/// The authority's own limits of an identity.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// -1 for none.
+    pub(crate) enrollments: i64,
+    /// Wrong secrets in a row before it is locked.
+    pub(crate) wrong_attempts: u32,
+}
+
 impl Registry {
     pub(crate) fn identity(&self, id: &str) -> rusqlite::Result<Option<Identity>> {
         let sql = format!("SELECT {COLUMNS} FROM identities WHERE id = ?1");
-        let connection = self.connection.lock();
+        let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(&sql)?;
         statement.query_row([id], from_row).optional()
     }
 
-    /// The next identities by name after `after`, at most `limit`, of an affiliation and those below it.
+    /// The next identities after one, at most `limit`, of an affiliation and those below it, or of all for an empty one.
+    /// In the order of the index that finds them: by name, or by affiliation and name.
     pub(crate) fn identities_after(
         &self,
-        after: &str,
-        affiliation: &str,
+        after: Option<&Identity>,
+        scope: &str,
         limit: u32,
     ) -> rusqlite::Result<Vec<Identity>> {
+        let connection = self.reader.lock();
+        let id = after.map_or("", |i| i.id.as_str());
+        if scope.is_empty() {
+            let sql = format!("SELECT {COLUMNS} FROM identities WHERE id > ?1 ORDER BY id LIMIT ?2");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![id, limit], from_row)?;
+            return rows.collect();
+        }
         let sql = format!(
-            "SELECT {COLUMNS} FROM identities WHERE id > ?1 AND {} ORDER BY id LIMIT ?3",
-            in_scope("affiliation", "?2")
+            "SELECT {COLUMNS} FROM identities
+             WHERE (affiliation, id) > (?1, ?2) AND affiliation < ?3 AND {}
+             ORDER BY affiliation, id LIMIT ?5",
+            in_scope("affiliation", "?4")
         );
-        let connection = self.connection.lock();
         let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(params![after, affiliation, limit], from_row)?;
+        let affiliation = after.map_or(scope, |i| i.affiliation.as_str());
+        let rows = statement.query_map(
+            params![affiliation, id, end_of_scope(scope), scope, limit],
+            from_row,
+        )?;
         rows.collect()
     }
 
@@ -85,6 +109,23 @@ impl Registry {
         } else {
             Inserted::Exists
         })
+    }
+
+    /// Writes what a directory says of an identity; what the authority itself counts stays.
+    pub(crate) fn mirror(&self, identity: &Identity) -> rusqlite::Result<()> {
+        self.connection
+            .lock()
+            .execute(
+                "UPDATE identities SET kind = ?2, affiliation = ?3, attributes = ?4, max_enrollments = ?5 WHERE id = ?1",
+                params![
+                    identity.id,
+                    identity.kind,
+                    identity.affiliation,
+                    attributes_text(&identity.attributes)?,
+                    identity.max_enrollments
+                ],
+            )
+            .map(drop)
     }
 
     /// Writes everything but name and state, and forgets wrong attempts; false when the identity is gone.
@@ -123,15 +164,22 @@ impl Registry {
             .map(drop)
     }
 
-    /// Counts an enrolment if one is left and the identity is not locked; false when it became so meanwhile. `limit` is
-    /// the authority's own, -1 for none.
-    pub(crate) fn use_enrollment(&self, id: &str, limit: i64) -> rusqlite::Result<bool> {
-        let rows = self.connection.lock().execute(
-            "UPDATE identities SET state = state + 1, wrong_attempts = 0
-             WHERE id = ?1 AND state >= 0 AND wrong_attempts < ?2
-             AND (max_enrollments = -1 OR state < max_enrollments) AND (?3 = -1 OR state < ?3)",
-            params![id, PASSWORD_ATTEMPTS, limit],
-        )?;
+    /// Counts an enrolment if one is left and the identity is not locked, and keeps the certificate that was issued for
+    /// it: both or none. False when no enrolment is left, or the identity was locked or revoked meanwhile.
+    pub(crate) fn enroll(&self, certificate: &NewCertificate<'_>, limits: Limits) -> rusqlite::Result<bool> {
+        let mut connection = self.connection.lock();
+        let transaction = connection.transaction()?;
+        let rows = transaction
+            .prepare_cached(
+                "UPDATE identities SET state = state + 1, wrong_attempts = 0
+                 WHERE id = ?1 AND state >= 0 AND wrong_attempts < ?2
+                 AND (max_enrollments = -1 OR state < max_enrollments) AND (?3 = -1 OR state < ?3)",
+            )?
+            .execute(params![certificate.id, limits.wrong_attempts, limits.enrollments])?;
+        if rows == 1 {
+            add_certificate(&transaction, certificate)?;
+            transaction.commit()?;
+        }
         Ok(rows == 1)
     }
 }

@@ -13,11 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::CaServerError;
 
-pub(crate) use certificates::{CertificateFilter, Period, StoredCertificate, normal_hex};
-pub(crate) use statistics::Statistics;
-
-/// Wrong secrets in a row before an identity is locked (spec 06 §2).
-pub(crate) const PASSWORD_ATTEMPTS: u32 = 10;
+pub(crate) use certificates::{CertificateFilter, NewCertificate, Period, StoredCertificate, normal_hex};
+pub(crate) use identities::Limits;
+pub(crate) use statistics::Count;
 
 /// An attribute of an identity; `ecert` ones go into certificates unasked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,10 +74,12 @@ pub(crate) enum Inserted {
     Exists,
 }
 
-/// The database of one authority.
+/// The database of one authority. Writers wait for the disk; readers have a connection of their own and do not wait for
+/// them.
 #[derive(Debug)]
 pub(crate) struct Registry {
     connection: Mutex<Connection>,
+    reader: Mutex<Connection>,
 }
 
 const SCHEMA: &str = "
@@ -88,7 +88,8 @@ CREATE TABLE IF NOT EXISTS identities (
     attributes TEXT NOT NULL, state INTEGER NOT NULL, max_enrollments INTEGER NOT NULL,
     wrong_attempts INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX IF NOT EXISTS identities_of_affiliation ON identities (affiliation);
+CREATE INDEX IF NOT EXISTS identities_by_affiliation ON identities (affiliation, id);
+DROP INDEX IF EXISTS identities_of_affiliation;
 CREATE TABLE IF NOT EXISTS certificates (
     serial TEXT NOT NULL, aki TEXT NOT NULL, id TEXT NOT NULL, pem TEXT NOT NULL, not_after INTEGER NOT NULL,
     revoked_at INTEGER, reason INTEGER, PRIMARY KEY (serial, aki)
@@ -128,8 +129,13 @@ impl Registry {
             transaction.execute_batch(SERIALS_WITHOUT_ZEROS).map_err(failed)?;
             transaction.commit().map_err(failed)?;
         }
+        let reader = Connection::open(path).map_err(failed)?;
+        reader
+            .execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;")
+            .map_err(failed)?;
         Ok(Self {
             connection: Mutex::new(connection),
+            reader: Mutex::new(reader),
         })
     }
 
@@ -143,6 +149,11 @@ impl Registry {
         )?;
         Ok(u64::try_from(value).unwrap_or(0))
     }
+}
+
+/// The end of the names that begin with an affiliation's: `/` is the character after `.`.
+fn end_of_scope(scope: &str) -> String {
+    format!("{scope}/")
 }
 
 /// SQL that is true when the affiliation in `column` is the one in parameter `scope` or below it; an empty scope covers

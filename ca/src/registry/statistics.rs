@@ -2,31 +2,34 @@
 
 use super::Registry;
 
-/// Rows of a registry.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Statistics {
+/// What can be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Count {
     /// Registered identities, the revoked ones too.
-    pub(crate) identities: u32,
+    Identities,
     /// Enrolments: certificates issued.
-    pub(crate) certificates: u32,
+    Certificates,
     /// Of those, revoked.
-    pub(crate) revoked: u32,
+    Revoked,
 }
 
 impl Registry {
-    /// Counts the rows.
-    pub(crate) fn statistics(&self) -> rusqlite::Result<Statistics> {
-        self.connection.lock().query_row(
-            "SELECT (SELECT count(*) FROM identities), (SELECT count(*) FROM certificates),
-                    (SELECT count(*) FROM certificates WHERE revoked_at IS NOT NULL)",
-            [],
-            |row| {
-                Ok(Statistics {
-                    identities: row.get(0)?,
-                    certificates: row.get(1)?,
-                    revoked: row.get(2)?,
-                })
-            },
-        )
+    /// Counts rows, in an index.
+    pub(crate) fn number_of(&self, what: Count) -> rusqlite::Result<u32> {
+        let sql = match what {
+            Count::Identities => "SELECT count(*) FROM identities",
+            Count::Certificates => "SELECT count(*) FROM certificates",
+            Count::Revoked => "SELECT count(*) FROM certificates WHERE revoked_at IS NOT NULL",
+        };
+        let connection = self.reader.lock();
+        let mut statement = connection.prepare_cached(sql)?;
+        statement.query_row([], |row| row.get(0))
+    }
+
+    /// Whether it can be read.
+    pub(crate) fn check(&self) -> rusqlite::Result<()> {
+        let connection = self.reader.lock();
+        let mut statement = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM identities)")?;
+        statement.query_row([], |_| Ok(()))
     }
 }

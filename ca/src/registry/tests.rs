@@ -39,32 +39,54 @@ fn an_affiliation_covers_itself_and_what_is_below_but_not_its_namesakes() {
         registry.insert(&identity(id, affiliation)).unwrap();
     }
     let seen = |scope: &str| -> Vec<String> {
-        let found = registry.identities_after("", scope, 10).unwrap();
+        let found = registry.identities_after(None, scope, 10).unwrap();
         found.into_iter().map(|i| i.id).collect()
     };
     assert_eq!(seen("org1"), ["a", "b"]);
+    let a = registry.identity("a").unwrap().unwrap();
+    let behind = registry.identities_after(Some(&a), "org1", 10).unwrap();
+    assert_eq!(behind.into_iter().map(|i| i.id).collect::<Vec<_>>(), ["b"]);
     assert_eq!(seen(""), ["a", "b", "c", "d", "e", "f"]);
-    assert_eq!(registry.identities_after("b", "", 2).unwrap()[0].id, "c");
+    let b = registry.identity("b").unwrap().unwrap();
+    assert_eq!(registry.identities_after(Some(&b), "", 2).unwrap()[0].id, "c");
+}
+
+fn certificate<'a>(serial: &'a str, id: &'a str, pem: &'a str, not_after: i64) -> NewCertificate<'a> {
+    NewCertificate {
+        serial,
+        aki: "00ff",
+        id,
+        pem,
+        not_after,
+    }
 }
 
 #[test]
 fn enrolments_run_out_and_locks_hold() {
     let (_dir, registry) = registry();
     registry.insert(&identity("a", "")).unwrap();
-    assert!(
-        !registry.use_enrollment("a", 0).unwrap(),
-        "the authority's limit counts"
-    );
-    assert!(registry.use_enrollment("a", -1).unwrap());
-    for _ in 0..PASSWORD_ATTEMPTS {
+    let enroll = |serial: &str, enrollments| {
+        let limits = Limits {
+            enrollments,
+            wrong_attempts: 10,
+        };
+        registry
+            .enroll(&certificate(serial, "a", "pem", 1), limits)
+            .unwrap()
+    };
+    assert!(!enroll("1", 0), "the authority's limit counts");
+    assert!(enroll("2", -1));
+    for _ in 0..10 {
         registry.count_wrong_attempt("a").unwrap();
     }
-    assert!(!registry.use_enrollment("a", -1).unwrap(), "locked");
+    assert!(!enroll("3", -1), "locked");
     assert!(registry.update(&identity("a", "")).unwrap());
-    assert!(registry.use_enrollment("a", -1).unwrap());
-    assert!(
-        !registry.use_enrollment("a", -1).unwrap(),
-        "two enrolments were allowed"
+    assert!(enroll("4", -1));
+    assert!(!enroll("5", -1), "two enrolments were allowed");
+    assert_eq!(
+        registry.number_of(Count::Certificates).unwrap(),
+        2,
+        "no certificate without an enrolment"
     );
 }
 
@@ -72,8 +94,12 @@ fn enrolments_run_out_and_locks_hold() {
 fn revoking_an_identity_takes_its_certificates_once() {
     let (_dir, registry) = registry();
     registry.insert(&identity("a", "")).unwrap();
-    registry.add_certificate("0a1", "00ff", "a", "pem1", 100).unwrap();
-    registry.add_certificate("b2", "00ff", "a", "pem2", 200).unwrap();
+    registry
+        .add_certificate(&certificate("0a1", "a", "pem1", 100))
+        .unwrap();
+    registry
+        .add_certificate(&certificate("b2", "a", "pem2", 200))
+        .unwrap();
     let first = registry.certificate("A1", "FF").unwrap().unwrap();
     assert!(registry.revoke_certificate(&first, 10, 1).unwrap());
     assert!(!registry.revoke_certificate(&first, 11, 2).unwrap());

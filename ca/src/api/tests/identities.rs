@@ -94,7 +94,7 @@ async fn changes_take_effect_and_unlock() {
     assert!(!answer["result"]["secret"].as_str().unwrap().is_empty());
     assert_eq!(answer["result"]["max_enrollments"], 3);
 
-    for _ in 0..crate::registry::PASSWORD_ATTEMPTS {
+    for _ in 0..PASSWORD_ATTEMPTS {
         server.enroll("clerk/1 ü", "guess", "clerk/1 ü", json!({})).await;
     }
     let path = "/identities/clerk%2F1%20%C3%BC";

@@ -96,3 +96,59 @@ async fn every_method_has_its_paths() {
     let (status, answer) = server.ask(&admin, "GET", "/identities/%ff", Value::Null).await;
     assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, 50));
 }
+
+#[tokio::test]
+async fn weak_and_unusual_keys_are_refused() {
+    let server = Server::new();
+    let secret = server.secret();
+    let requests = [
+        ("RSA 1024", include_str!("requests/rsa1024.pem")),
+        ("RSA 2048", include_str!("requests/rsa2048.pem")),
+        ("P-224", include_str!("requests/p224.pem")),
+        ("P-521", include_str!("requests/p521.pem")),
+        ("secp256k1", include_str!("requests/k256.pem")),
+        ("a curve of its own", include_str!("requests/explicit.pem")),
+        ("SHA-1", include_str!("requests/sha1.pem")),
+    ];
+    for (what, request) in requests {
+        let body = json!({ "certificate_request": request });
+        let (status, answer, _) = server.enroll("admin", &secret, "admin", body).await;
+        assert_eq!(
+            (status, code(&answer)),
+            (StatusCode::BAD_REQUEST, 31),
+            "{what}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn renewing_for_somebody_else_is_refused() {
+    let server = Server::new();
+    let admin = server.admin().await;
+    let body = json!({ "certificate_request": csr::create(&admin.1, "other", &[]).unwrap() });
+    let (status, answer) = server.signed(&admin, "/reenroll", body).await;
+    assert_eq!((status, code(&answer)), (StatusCode::FORBIDDEN, 77));
+}
+
+/// Before Fabric CA 1.4, tokens covered body and certificate only, and so served for any path.
+#[tokio::test]
+async fn tokens_of_the_old_form_are_refused() {
+    let server = Server::new();
+    let (certificate, key) = server.admin().await;
+    let pem = BASE64_STANDARD.encode(certificate.to_pem());
+    let signature = key.sign(format!(".{pem}").as_bytes()).unwrap();
+    let old = format!("{pem}.{}", BASE64_STANDARD.encode(signature));
+    let (status, answer) = server.call("GET", "/identities", Some(&old), String::new()).await;
+    assert_eq!((status, code(&answer)), (StatusCode::UNAUTHORIZED, 20));
+}
+
+#[tokio::test]
+async fn the_number_of_guesses_is_configured() {
+    let server = Server::with(|config| config.password_attempts = 2);
+    for _ in 0..2 {
+        let (status, answer, _) = server.enroll("admin", "guess", "admin", json!({})).await;
+        assert_eq!((status, code(&answer)), (StatusCode::UNAUTHORIZED, 20));
+    }
+    let (status, answer, _) = server.enroll("admin", &server.secret(), "admin", json!({})).await;
+    assert_eq!((status, code(&answer)), (StatusCode::UNAUTHORIZED, 73));
+}

@@ -11,11 +11,14 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::authority::unix_now;
-use crate::config::{AuthorityConfig, Bootstrap};
+use crate::config::{AuthorityConfig, Bootstrap, PASSWORD_ATTEMPTS};
 
 mod affiliations;
 mod authorities;
+mod est;
+mod fuzz;
 mod identities;
+mod ldap;
 mod limits;
 mod revocation;
 
@@ -39,12 +42,14 @@ fn config(dir: &std::path::Path, name: &str) -> AuthorityConfig {
         },
         affiliations: BTreeMap::from([("org1".to_owned(), vec!["hall".to_owned()])]),
         max_enrollments: -1,
+        password_attempts: PASSWORD_ATTEMPTS,
         certificate_seconds: 3600,
         ca_certificate_seconds: 7200,
         reenroll_grace: Duration::ZERO,
         crl_expiry: Duration::from_secs(86_400),
         allow_identity_removal: false,
         allow_affiliation_removal: false,
+        ldap: None,
     }
 }
 
@@ -314,7 +319,7 @@ async fn wrong_callers_are_refused() {
 #[tokio::test]
 async fn guessing_locks_the_identity() {
     let server = Server::new();
-    for _ in 0..crate::registry::PASSWORD_ATTEMPTS {
+    for _ in 0..PASSWORD_ATTEMPTS {
         let (status, answer, _) = server.enroll("admin", "guess", "admin", json!({})).await;
         assert_eq!((status, code(&answer)), (StatusCode::UNAUTHORIZED, 20));
     }
