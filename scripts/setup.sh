@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a build needs and a fresh Debian or Ubuntu lacks: a C++ compiler, libclang (for RocksDB's bindings),
-# ccache, Rust with the wasm target. With the argument `node`, also Node.js 20 or later for the official clients; with
-# `arm`, also what builds for aarch64 and armv7 and runs those builds here.
+# ccache, Rust with the wasm target, what the tests talk to (SoftHSM2, slapd). With the argument `node`, also Node.js 20 or
+# later for the official clients; with `arm`, also what builds for aarch64 and armv7 and runs those builds here.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -22,6 +22,10 @@ need make make
 need ccache ccache
 need curl curl
 need git git
+# What the tests of the certificate authority talk to: a token in software, a directory.
+need openssl openssl
+need softhsm2-util softhsm2
+[ -x /usr/sbin/slapd ] || missing="$missing slapd"
 # The names that bindgen looks for; libclang-cpp.so, which comes with other packages, is another library.
 find /usr/lib /usr/local/lib \( -name 'libclang.so*' -o -name 'libclang-[0-9]*.so*' \) 2>/dev/null | grep -q . ||
     missing="$missing libclang-dev"

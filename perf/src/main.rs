@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! selvedge-perf run --matrix perf/matrix/quick.yaml --json now.json --compare before.json
+//! selvedge-perf ca --identities 100000
 //! ```
 
 mod commands;
@@ -32,6 +33,8 @@ enum Command {
     Run(commands::run::RunArgs),
     /// Measure the edge gateway: size, memory, flash, start, instructions for a transaction
     Edge(commands::edge::EdgeArgs),
+    /// Measure a certificate authority with many identities; the report goes to standard output as Markdown
+    Ca(commands::ca::CaArgs),
 }
 
 impl Command {
@@ -39,6 +42,7 @@ impl Command {
         match self {
             Self::Run(args) => commands::run::run(args).await,
             Self::Edge(args) => commands::edge::edge(args).await,
+            Self::Ca(args) => commands::ca::run(args).await,
         }
     }
 }

@@ -22,6 +22,29 @@ use crate::matrix::Run;
 pub(crate) const CHANNEL: &str = "bench";
 const CONTRACT_FILE: &str = "selvedge_chaincode_bench.wasm";
 
+/// The folder of this program.
+fn beside() -> PathBuf {
+    let exe = std::env::current_exe().ok();
+    exe.and_then(|exe| Some(exe.parent()?.to_owned()))
+        .unwrap_or_default()
+}
+
+fn given(argument: Option<PathBuf>, variable: &str) -> Option<PathBuf> {
+    argument.or_else(|| std::env::var_os(variable).map(PathBuf::from))
+}
+
+/// The given program, else `SELVEDGE_BIN`, else the one beside this program.
+pub(crate) fn find_binary(binary: Option<PathBuf>) -> Result<PathBuf, PerfError> {
+    let binary = given(binary, "SELVEDGE_BIN").unwrap_or_else(|| beside().join("selvedge"));
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    Err(PerfError::Network(format!(
+        "there is no selvedge binary at {}; build it with `cargo build --release -p selvedge`, or name it in SELVEDGE_BIN",
+        binary.display()
+    )))
+}
+
 /// The programs that a benchmark needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
@@ -32,23 +55,9 @@ pub(crate) struct Tools {
 impl Tools {
     /// The given programs, else `SELVEDGE_BIN` and `SELVEDGE_CONTRACTS`, else what lies where cargo put this binary.
     pub(crate) fn find(binary: Option<PathBuf>, contracts: Option<PathBuf>) -> Result<Self, PerfError> {
-        let beside = std::env::current_exe()
-            .ok()
-            .and_then(|exe| Some(exe.parent()?.to_owned()))
-            .unwrap_or_default();
-        let given = |argument: Option<PathBuf>, variable: &str| {
-            argument.or_else(|| std::env::var_os(variable).map(PathBuf::from))
-        };
-        let binary = given(binary, "SELVEDGE_BIN").unwrap_or_else(|| beside.join("selvedge"));
+        let binary = find_binary(binary)?;
         let contracts = given(contracts, "SELVEDGE_CONTRACTS")
-            .unwrap_or_else(|| beside.join("../wasm32-unknown-unknown/contract"));
-        if !binary.is_file() {
-            return Err(PerfError::Network(format!(
-                "there is no selvedge binary at {}; build it with `cargo build --release -p selvedge`, or name it in \
-                 SELVEDGE_BIN",
-                binary.display()
-            )));
-        }
+            .unwrap_or_else(|| beside().join("../wasm32-unknown-unknown/contract"));
         if !contracts.join(CONTRACT_FILE).is_file() {
             return Err(PerfError::Network(format!(
                 "there is no {CONTRACT_FILE} in {}; build it with scripts/contracts.sh, or name its folder in \

@@ -30,8 +30,8 @@ mod orderer;
 pub mod participation;
 mod peer;
 mod proposal;
-mod survey;
 mod sealed;
+mod survey;
 #[cfg(test)]
 mod testing;
 mod transaction;
@@ -52,8 +52,8 @@ pub use gateway::{Deadlines, Gateway};
 pub use orderer::OrdererClient;
 pub use peer::PeerClient;
 pub use proposal::{Invocation, Nonce, Proposal};
-pub use survey::{Answer, Majority, Participant, Survey};
 pub use sealed::{EnrollmentBox, MAX_SEALED_BYTES, SealedSecret, SealedSecretError, fingerprint};
+pub use survey::{Answer, Majority, Participant, Survey};
 pub use transaction::{CommitRequest, CommitStatus, Committed, Stages, Transaction};
 
 pub use selvedge_comm::{ClientTls, Endpoint, TlsIdentity};

@@ -11,8 +11,9 @@ use selvedge_msp::{
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::network::text;
 use crate::process::binary;
-use crate::{eventually, ports};
+use crate::{Network, eventually, ports};
 
 /// Name of the root authority, which callers get who name none.
 pub const ROOT: &str = "ca-root";
@@ -170,6 +171,44 @@ impl CaServer {
     /// All that it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir().join("ca.log")).unwrap_or_default()
+    }
+}
+
+/// The authority of an organisation of a network.
+#[derive(Debug, Clone)]
+pub struct NetworkAuthority {
+    /// Where it serves.
+    pub url: String,
+    /// Its name.
+    pub name: String,
+    /// Secret of its administrator.
+    pub admin_secret: String,
+}
+
+impl Network {
+    /// The authority of the organisation with this domain; the network was started with authorities.
+    pub fn certificate_authority(&self, domain: &str) -> NetworkAuthority {
+        let orgs = self.config["peer_organizations"]
+            .as_array()
+            .expect("organisations");
+        let org = orgs
+            .iter()
+            .find(|o| o["domain"] == domain)
+            .expect("the organisation");
+        let listen = text(&org["ca"]["listen"]).replace("127.0.0.1", "localhost");
+        let secret = self
+            .dir()
+            .join("nodes")
+            .join(format!("ca.{domain}"))
+            .join("admin.secret");
+        NetworkAuthority {
+            url: format!("https://{listen}"),
+            name: text(&org["ca"]["name"]),
+            admin_secret: std::fs::read_to_string(secret)
+                .expect("the secret's file")
+                .trim()
+                .to_owned(),
+        }
     }
 }
 

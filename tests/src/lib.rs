@@ -40,7 +40,7 @@ mod proxy;
 pub mod raw;
 mod wait;
 
-pub use authority::{CaServer, INTERMEDIATE, ROOT};
+pub use authority::{CaServer, INTERMEDIATE, NetworkAuthority, ROOT};
 pub use clients::json;
 pub use edge::{Device, Edge, http};
 pub use network::{Network, ORG1_PEER, ORG2_PEER, Options};

@@ -1,4 +1,5 @@
 //! The subcommands, one file each: its arguments, and what it does with them.
 
+pub(crate) mod ca;
 pub(crate) mod edge;
 pub(crate) mod run;
