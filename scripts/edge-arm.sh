@@ -26,5 +26,6 @@ for name in "$@"; do
     env "CARGO_TARGET_${upper}_LINKER=$gcc" "CC_$lower=$gcc" \
         cargo build --profile dist --locked -p selvedge-edge --bin selvedge-edge --target "$target"
     binary="$CARGO_TARGET_DIR/$target/dist/selvedge-edge"
+    "${gcc%gcc}strip" "$binary"
     echo "$binary: $(stat -c %s "$binary") bytes"
 done
