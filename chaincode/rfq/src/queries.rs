@@ -1,6 +1,8 @@
 //! Reading: one RFQ, its history, and lists.
 
-use selvedge_chaincode::{Args, Context, Error, Response, Result, decode_state, split_composite_key};
+use selvedge_chaincode::{
+    Args, Context, Error, Response, Result, Timestamp, decode_state, split_composite_key,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -21,9 +23,49 @@ struct History<'a> {
     history: Vec<Box<RawValue>>,
 }
 
+/// What the public view shows of an RFQ: that it exists, between whom, and how far it is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PublicRfq {
+    id: String,
+    state: State,
+    offeror: String,
+    target: String,
+    steps: u32,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    view: &'static str,
+}
+
+/// An RFQ as the caller may see it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Seen {
+    Whole(Box<Rfq>),
+    Public(PublicRfq),
+}
+
+impl Seen {
+    fn by(public: bool, rfq: Rfq) -> Self {
+        if !public {
+            return Self::Whole(Box::new(rfq));
+        }
+        Self::Public(PublicRfq {
+            id: rfq.id,
+            state: rfq.state,
+            offeror: rfq.offeror,
+            target: rfq.target,
+            steps: rfq.steps,
+            created_at: rfq.created_at,
+            updated_at: rfq.updated_at,
+            view: "public",
+        })
+    }
+}
+
 #[derive(Serialize)]
 struct Page {
-    rfqs: Vec<Rfq>,
+    rfqs: Vec<Seen>,
     /// Hand it in again to read on; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     bookmark: Option<String>,
@@ -45,11 +87,18 @@ fn id_argument(args: &Args) -> Result<String> {
 }
 
 pub(crate) fn get(ctx: &Context<'_>, args: &Args) -> Result<Response> {
-    Response::json(&load(ctx, &id_argument(args)?)?)
+    let rfq = load(ctx, &id_argument(args)?)?;
+    Response::json(&Seen::by(ctx.caller().has_public_view()?, rfq))
 }
 
 pub(crate) fn history(ctx: &Context<'_>, args: &Args) -> Result<Response> {
     let rfq = load(ctx, &id_argument(args)?)?;
+    if ctx.caller().has_public_view()? {
+        return Err(Error::forbidden(format!(
+            "the steps of RFQ {} belong to the in-house view, and the caller's certificate says selvedge.view=public",
+            rfq.id
+        )));
+    }
     let steps = ctx.composite_range(keys::STEP, &[&rfq.id])?;
     let history = steps.map(|step| stored_json(step?.1)).collect::<Result<_>>()?;
     Response::json(&History {
@@ -129,6 +178,7 @@ pub(crate) fn list(ctx: &Context<'_>, args: &Args) -> Result<Response> {
         }
         None => ctx.composite_range(object_type, &attributes)?,
     };
+    let public = ctx.caller().has_public_view()?;
     let mut page = Page {
         rfqs: Vec::new(),
         bookmark: None,
@@ -150,7 +200,7 @@ pub(crate) fn list(ctx: &Context<'_>, args: &Args) -> Result<Response> {
         } else {
             None
         };
-        page.rfqs.extend(rfq);
+        page.rfqs.extend(rfq.map(|rfq| Seen::by(public, rfq)));
     }
     Response::json(&page)
 }

@@ -316,3 +316,40 @@ fn metadata_names_every_function() {
     assert_eq!(transactions[0]["tag"], json!(["submitTx"]));
     ledger.submit(&buyer(), "rfq", "rfq:offer", &[OFFER]).unwrap();
 }
+
+#[test]
+fn the_public_view_shows_that_it_exists() {
+    let mut ledger = ledger();
+    ledger.submit(&buyer(), "rfq", "offer", &[OFFER]).unwrap();
+    // Whatever the organisation: the attribute takes away.
+    for msp_id in ["Org1MSP", "Org3MSP"] {
+        let visitor = TestCaller::new(msp_id, "visitor").attribute("selvedge.view", "public");
+        let answer = ledger.evaluate(&visitor, "rfq", "get", &["rfq-1"]).unwrap();
+        let seen: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(
+            (&seen["state"], &seen["view"]),
+            (&json!("open"), &json!("public"))
+        );
+        let members: Vec<&String> = seen.as_object().unwrap().keys().collect();
+        assert_eq!(
+            members,
+            [
+                "createdAt",
+                "id",
+                "offeror",
+                "state",
+                "steps",
+                "target",
+                "updatedAt",
+                "view"
+            ]
+        );
+        let answer = ledger.evaluate(&visitor, "rfq", "list", &[]).unwrap();
+        let page: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(page["rfqs"][0], seen);
+        let refused = ledger
+            .evaluate(&visitor, "rfq", "history", &["rfq-1"])
+            .unwrap_err();
+        assert_eq!(refused.status(), 403);
+    }
+}

@@ -284,6 +284,17 @@ impl Caller<'_> {
         Ok(self.attributes()?.remove(name))
     }
 
+    /// Whether the caller is confined to the public view: that something exists and how far it is, not its content. The
+    /// attribute can only take away, so that it does not matter which organisation gave it.
+    ///
+    /// # Errors
+    /// Status 500 when the peer does not tell.
+    pub fn has_public_view(&self) -> Result<bool> {
+        Ok(self
+            .attribute("selvedge.view")?
+            .is_some_and(|view| view == "public"))
+    }
+
     /// SHA-256 of the certificate (DER), lower-case hex: which certificate it was, exactly.
     pub fn certificate_hash(&self) -> Result<String> {
         self.text(Fact::CreatorHash)

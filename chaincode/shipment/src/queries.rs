@@ -1,7 +1,8 @@
 //! Reading: one shipment, lists of shipments, and the readings themselves page by page.
 
 use selvedge_chaincode::{
-    Args, Condition, Context, Error, Response, Result, composite_key, decode_state, split_composite_key,
+    Args, Condition, Context, Error, Response, Result, Timestamp, composite_key, decode_state,
+    split_composite_key,
 };
 use serde::Serialize;
 
@@ -26,9 +27,56 @@ struct Whole {
     custody: Custody,
 }
 
+/// What the public view shows of a shipment: that it exists, between whom, and how far it is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Public {
+    id: String,
+    shipper: String,
+    consignee: String,
+    status: Status,
+    created_at: Timestamp,
+    view: &'static str,
+}
+
+/// A shipment as the caller may see it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Seen {
+    Whole(Box<Whole>),
+    Public(Public),
+}
+
+impl Seen {
+    fn by(public: bool, whole: Whole) -> Self {
+        if !public {
+            return Self::Whole(Box::new(whole));
+        }
+        Self::Public(Public {
+            id: whole.shipment.id,
+            shipper: whole.shipment.shipper,
+            consignee: whole.shipment.consignee,
+            status: whole.status,
+            created_at: whole.shipment.created_at,
+            view: "public",
+        })
+    }
+}
+
+/// Refuses callers who are confined to the public view.
+pub(crate) fn require_in_house(ctx: &Context<'_>, id: &str) -> Result<()> {
+    if !ctx.caller().has_public_view()? {
+        return Ok(());
+    }
+    Err(Error::forbidden(format!(
+        "what was measured of shipment {id} belongs to the in-house view, and the caller's certificate says \
+         selvedge.view=public"
+    )))
+}
+
 #[derive(Serialize)]
 struct Page {
-    shipments: Vec<Whole>,
+    shipments: Vec<Seen>,
     /// Hand it in again to read on; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     bookmark: Option<String>,
@@ -82,7 +130,7 @@ pub(crate) fn get(ctx: &Context<'_>, args: &Args) -> Result<Response> {
     let mut object = text.object()?;
     let id = object.require("shipment")?.id()?;
     object.finish()?;
-    Response::json(&whole(ctx, &id)?)
+    Response::json(&Seen::by(ctx.caller().has_public_view()?, whole(ctx, &id)?))
 }
 
 pub(crate) fn list(ctx: &Context<'_>, args: &Args) -> Result<Response> {
@@ -127,6 +175,7 @@ pub(crate) fn list(ctx: &Context<'_>, args: &Args) -> Result<Response> {
         }
         None => ctx.composite_range(object_type, &attributes)?,
     };
+    let public = ctx.caller().has_public_view()?;
     let mut page = Page {
         shipments: Vec::new(),
         bookmark: None,
@@ -145,7 +194,7 @@ pub(crate) fn list(ctx: &Context<'_>, args: &Args) -> Result<Response> {
             .as_ref()
             .is_none_or(|wanted| wanted == entry.status.as_str())
         {
-            page.shipments.push(entry);
+            page.shipments.push(Seen::by(public, entry));
         }
     }
     Response::json(&page)
@@ -187,6 +236,7 @@ pub(crate) fn readings(ctx: &Context<'_>, args: &Args) -> Result<Response> {
         MAX_READINGS,
     )?;
     let shipment = load(ctx, &id)?;
+    require_in_house(ctx, &id)?;
     let delivered = load_custody(ctx, &id)?.delivered_at;
     let entries = match from {
         Some(from) => ctx.composite_range_from(keys::READING, &[&id], &bookmark_key(&id, &from)?)?,

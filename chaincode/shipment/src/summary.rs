@@ -15,6 +15,7 @@ use crate::access::{load, load_custody};
 use crate::events::{Violation, violations};
 use crate::keys;
 use crate::model::{Custody, CustodyStep, PendingHandover, Position, Reading, Shipment, Status};
+use crate::queries::require_in_house;
 
 const DEFAULT_VIOLATIONS: u64 = 1000;
 const MAX_VIOLATIONS: u64 = 10_000;
@@ -255,6 +256,7 @@ pub(crate) fn summary(ctx: &Context<'_>, args: &Args) -> Result<Response> {
     let max_route = limit(&mut object, "maxRoute", DEFAULT_ROUTE, MAX_ROUTE)?;
     object.finish()?;
     let shipment = load(ctx, &id)?;
+    require_in_house(ctx, &id)?;
     let custody = load_custody(ctx, &id)?;
     let mut tally = Tally::default();
     for entry in ctx.composite_range(keys::READING, &[&id])? {

@@ -644,3 +644,25 @@ fn wrong_readings_are_answered_with_the_field() {
         409
     );
 }
+
+#[test]
+fn the_public_view_shows_that_it_exists() {
+    let mut ledger = with_shipment();
+    let visitor = TestCaller::new("BuyerMSP", "visitor").attribute("selvedge.view", "public");
+    let answer = ledger.evaluate(&visitor, "shipment", "get", &["s1"]).unwrap();
+    let seen: Value = serde_json::from_slice(&answer).unwrap();
+    let members: Vec<&String> = seen.as_object().unwrap().keys().collect();
+    assert_eq!(
+        members,
+        ["consignee", "createdAt", "id", "shipper", "status", "view"]
+    );
+    let answer = ledger.evaluate(&visitor, "shipment", "list", &[]).unwrap();
+    let page: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(page["shipments"][0], seen);
+    for function in ["readings", "summary"] {
+        let refused = ledger
+            .evaluate(&visitor, "shipment", function, &["s1"])
+            .unwrap_err();
+        assert_eq!(refused.status(), 403, "{function}");
+    }
+}
