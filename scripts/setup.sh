@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what a build needs and a fresh Debian or Ubuntu lacks: a C++ compiler, libclang (for RocksDB's bindings),
 # ccache, Rust with the wasm target, what the tests talk to (SoftHSM2, slapd). With the argument `node`, also Node.js 20 or
-# later for the official clients; with `arm`, also what builds for aarch64 and armv7 and runs those builds here.
+# later for the official clients, Chromium for the web page, and schemathesis (from PyPI, in a folder of its own) for the
+# REST interface; with `arm`, also what builds for aarch64 and armv7 and runs those builds here.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -32,6 +33,9 @@ find /usr/lib /usr/local/lib \( -name 'libclang.so*' -o -name 'libclang-[0-9]*.s
 if wants node; then
     need node nodejs
     need npm npm
+    command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 ||
+        command -v google-chrome >/dev/null 2>&1 || missing="$missing chromium"
+    python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
 fi
 if wants arm; then
     need aarch64-linux-gnu-gcc "gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
@@ -51,6 +55,12 @@ if wants node && [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; 
     echo "installing: Node.js 20"
     npm install --silent --no-fund --no-audit --prefix "$selvedge_cache/node" node@20
     . scripts/env.sh
+fi
+
+if wants node && ! [ -x "$selvedge_cache/schemathesis/bin/schemathesis" ]; then
+    echo "installing: schemathesis"
+    python3 -m venv "$selvedge_cache/schemathesis"
+    "$selvedge_cache/schemathesis/bin/pip" install --quiet --disable-pip-version-check schemathesis==4.32.5
 fi
 
 if ! command -v rustup >/dev/null 2>&1; then

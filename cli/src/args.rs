@@ -1,5 +1,6 @@
 //! The commands and their arguments.
 
+mod api;
 mod authority;
 mod certify;
 mod channel;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use api::{ApiCommand, InitArgs, LoginArgs};
 pub(crate) use authority::{
     AuthorityArgs, CaCommand, DeviceCommand, EnrollArgs, KeyArgs, ReenrollArgs, RegisterArgs, RevokeArgs,
 };
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     /// Run the edge gateway, or feed it.
     #[command(subcommand)]
     Edge(EdgeCommand),
+    /// The platform's REST interface and its web page: set up, run, sign in.
+    #[command(subcommand)]
+    Api(ApiCommand),
     /// Create channels, look at them, change their configuration.
     #[command(subcommand)]
     Channel(ChannelCommand),
@@ -91,6 +96,7 @@ impl Command {
             Command::Orderer(_)
                 | Command::Peer(_)
                 | Command::Ca(CaCommand::Start(_))
+                | Command::Api(ApiCommand::Start(_))
                 | Command::Network(NetworkCommand::Run(_))
         )
     }
@@ -315,7 +321,7 @@ pub(crate) struct DemoArgs {
     /// Folder for the demo's network; a fresh one under the system's temporary folder if absent.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
-    /// Leave the network running at the end.
+    /// Leave the network running at the end, with the page of each company open.
     #[arg(long)]
     pub(crate) keep: bool,
 }

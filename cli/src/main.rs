@@ -3,6 +3,7 @@
 //! ```text
 //! selvedge network up|down|status|logs     a whole consortium from one file
 //! selvedge peer|orderer|ca|edge start      one role, from its own configuration file
+//! selvedge api …                           the REST interface and the page: set up, run, sign in
 //! selvedge channel …                       create channels, look at them, change their configuration
 //! selvedge chaincode …                     package, install, approve, commit, deploy, invoke, query contracts
 //! selvedge certify …                       hashes of records onto the ledger, and records checked against it
@@ -14,6 +15,7 @@
 //! selvedge demo                            the main story, end to end
 //! ```
 
+mod api;
 mod args;
 mod authority;
 mod certify;
@@ -94,6 +96,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Peer(command) => roles::peer(command).await,
         Command::Ca(command) => authority::run(command).await,
         Command::Edge(command) => edge::run(command).await,
+        Command::Api(command) => api::run(command).await,
         Command::Channel(command) => channel::run(command).await,
         Command::Chaincode(command) => chaincode::run(command).await,
         Command::Device(command) => device::run(command).await,

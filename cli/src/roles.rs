@@ -54,6 +54,11 @@ pub(crate) async fn run_node(kind: NodeKind, config: &Path, stop: CancellationTo
             hand_log(&mut config.operations);
             selvedge_ca::run(config, stopped).await.during(name)
         }
+        NodeKind::Api => {
+            let mut config = selvedge_api::ApiConfig::read(config).during(name)?;
+            hand_log(&mut config.operations);
+            selvedge_api::run(config, stopped).await.during(name)
+        }
     }
 }
 
@@ -70,6 +75,11 @@ pub(crate) async fn orderer(command: RoleCommand) -> Result<(), CliError> {
 /// `selvedge peer …`
 pub(crate) async fn peer(command: RoleCommand) -> Result<(), CliError> {
     start(NodeKind::Peer, command).await
+}
+
+/// `selvedge api start`
+pub(crate) async fn api(args: ConfigArg) -> Result<(), CliError> {
+    start(NodeKind::Api, RoleCommand::Start(args)).await
 }
 
 /// `selvedge ca start`

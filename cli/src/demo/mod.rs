@@ -48,6 +48,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), CliError> {
     let mut demo = Demo::new(args, dir.clone())?;
     let result = demo.tell().await;
     if demo.args.keep && result.is_ok() {
+        demo.open_pages().await?;
         println!(
             "\nThe network goes on; end it with: selvedge network down --network {} --delete",
             dir.display()
@@ -64,6 +65,9 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), CliError> {
         demo.shell
             .run_quietly(&["network", "down", "--delete"], 20)
             .await?;
+        println!(
+            "\nThe same in a browser: `make demo KEEP=1` leaves the network running and prints where each company's page is."
+        );
     }
     result
 }
@@ -162,10 +166,10 @@ impl Demo {
                 &contracts,
             ])
             .await?;
-        let idle: u64 = network::memory_report(&Session::open(&self.dir)?)
-            .iter()
-            .map(|(_, now, _)| now)
-            .sum();
+        let memory = network::memory_report(&Session::open(&self.dir)?);
+        let (pages, nodes): (Vec<_>, Vec<_>) = memory.iter().partition(|(id, _, _)| id.starts_with("api."));
+        let idle: u64 = nodes.iter().map(|(_, now, _)| now).sum();
+        let pages: u64 = pages.iter().map(|(_, now, _)| now).sum();
 
         self.shell.step(
             "A buyer (Org1) offers: stainless steel cutting, 200 pieces at 20 USD, kept cool on the way",
@@ -179,7 +183,8 @@ impl Demo {
             "target": "Org2MSP",
         });
         self.invoke(BUYER, "rfq", "offer", &[&offer.to_string()]).await?;
-        self.figure("memory of all nodes, idle", mib(idle));
+        self.figure("memory of orderers, peers and authorities, idle", mib(idle));
+        self.figure("memory of both REST interfaces, idle", mib(pages));
         self.figure(
             "network up to first committed transaction",
             seconds(started.elapsed()),
@@ -496,6 +501,22 @@ impl Demo {
         println!("    {leader} is started again and has caught up");
         checks::wait_for_equal_heights(session, CHANNEL).await?;
         self.shell.run(&["network", "status"]).await?;
+        Ok(())
+    }
+
+    /// Signs both users in to the page of their company, and says where it is.
+    async fn open_pages(&mut self) -> Result<(), CliError> {
+        let session = Session::open(&self.dir)?;
+        self.shell
+            .step("The page of each company; a link signs in once, for two minutes (get another with the same command)");
+        for org in &session.config.peer_organizations {
+            let Some(api) = &org.api else { continue };
+            let url = format!("http://{}", network::config::external(None, &api.listen));
+            let user = format!("User1@{}", org.domain);
+            self.shell
+                .run(&["api", "login", "--api", &url, "--as", &user])
+                .await?;
+        }
         Ok(())
     }
 

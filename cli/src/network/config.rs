@@ -87,6 +87,9 @@ pub(crate) struct PeerOrganization {
     pub(crate) ca: Option<CaNode>,
     /// Its peers; the first is the anchor peer.
     pub(crate) peers: Vec<PeerNode>,
+    /// Its REST interface with the page, if wanted.
+    #[serde(default)]
+    pub(crate) api: Option<ApiNode>,
     /// Client identities to make besides the administrator: `User1@<domain>` and so on.
     #[serde(default = "one")]
     pub(crate) users: u32,
@@ -126,6 +129,23 @@ pub(crate) struct CaNode {
     /// Address of the operations interface, if wanted.
     #[serde(default)]
     pub(crate) operations_listen: Option<String>,
+}
+
+/// The REST interface of an organisation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApiNode {
+    /// Address to listen on. On any other than loopback it serves with TLS.
+    pub(crate) listen: String,
+    /// Serve with TLS on loopback too.
+    #[serde(default)]
+    pub(crate) tls: bool,
+    /// User with whose identity visitors read the public view; without it, they see nothing.
+    #[serde(default)]
+    pub(crate) visitor: Option<String>,
+    /// Edge gateways to show, by name: the addresses of their REST interfaces.
+    #[serde(default)]
+    pub(crate) gateways: BTreeMap<String, String>,
 }
 
 /// One channel.

@@ -98,6 +98,20 @@ pub(crate) fn create_all(config: &NetworkConfig, layout: &Layout) -> Result<(), 
     Ok(())
 }
 
+/// TLS files of a server of a peer organisation besides its nodes; what exists already is kept.
+pub(crate) fn server_files(
+    layout: &OrgLayout,
+    domain: &str,
+    name: &str,
+    host: &str,
+    listen: &str,
+) -> Result<MemberLayout, CliError> {
+    let authorities = Authorities::open(layout, domain, name)?;
+    let member = layout.node("servers", host);
+    authorities.server_tls(&member, host, &[listen, &external(None, listen)])?;
+    Ok(member)
+}
+
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

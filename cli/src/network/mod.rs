@@ -1,7 +1,7 @@
 //! A whole network from one file: up, down, status, logs.
 
 pub(crate) mod config;
-mod crypto;
+pub(crate) mod crypto;
 pub(crate) mod genesis;
 pub(crate) mod layout;
 pub(crate) mod nodes;

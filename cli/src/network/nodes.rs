@@ -12,6 +12,7 @@ pub(crate) enum NodeKind {
     Orderer,
     Ca,
     Peer,
+    Api,
 }
 
 impl NodeKind {
@@ -21,6 +22,7 @@ impl NodeKind {
             NodeKind::Orderer => "orderer",
             NodeKind::Ca => "ca",
             NodeKind::Peer => "peer",
+            NodeKind::Api => "api",
         }
     }
 }
@@ -53,7 +55,12 @@ pub(crate) fn all(session: &Session) -> Vec<Node> {
     let peers = session
         .peers()
         .map(|p| node(p.host(), NodeKind::Peer, &p.node.listen));
-    orderers.chain(cas).chain(peers).collect()
+    let apis = session.config.peer_organizations.iter().filter_map(|org| {
+        org.api
+            .as_ref()
+            .map(|api| node(format!("api.{}", org.domain), NodeKind::Api, &api.listen))
+    });
+    orderers.chain(cas).chain(peers).chain(apis).collect()
 }
 
 /// Writes the configuration files of all nodes.
@@ -77,6 +84,15 @@ pub(crate) fn write_configs(session: &Session) -> Result<(), CliError> {
     }
     for peer in session.peers() {
         write(&session.layout.node(&peer.host()), &peer_config(session, peer)?)?;
+    }
+    for org in &session.config.peer_organizations {
+        if let Some(wanted) = &org.api {
+            let node = session.layout.node(&format!("api.{}", org.domain));
+            let root = absolute(session.layout.root())?;
+            let data = absolute(&node.data())?;
+            let config = crate::api::config_of(&Session::open(root.as_ref())?, org, wanted, data.as_ref())?;
+            write(&node, &json!(config))?;
+        }
     }
     Ok(())
 }

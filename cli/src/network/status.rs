@@ -81,6 +81,7 @@ async fn channels_of(session: &Session, node: &nodes::Node) -> Result<String, Cl
     let mut parts = Vec::new();
     match node.kind {
         nodes::NodeKind::Ca => return Ok("-".to_owned()),
+        nodes::NodeKind::Api => return Ok(format!("http on {}", node.listen)),
         nodes::NodeKind::Peer => {
             let peer = session.peer(&node.id)?;
             let admin = session.identity(&format!("Admin@{}", peer.org.domain))?;
