@@ -5,6 +5,7 @@
 //!   │
 //!   ├─ Proxy      a connection that can be cut, stalled, slowed, half-closed
 //!   ├─ Edge       an edge gateway process
+//!   ├─ Portal     the REST interface of an organisation, as a process
 //!   ├─ CaServer   a certificate authority process, root and intermediate
 //!   ├─ npm        official clients from npm, in folders of their own
 //!   ├─ probe      a small contract with one function for every way to behave and misbehave
@@ -33,6 +34,7 @@ mod growth;
 pub mod load;
 mod network;
 pub mod npm;
+mod portal;
 mod ports;
 pub mod probe;
 mod process;
@@ -44,6 +46,7 @@ pub use authority::{CaServer, INTERMEDIATE, NetworkAuthority, ROOT};
 pub use clients::json;
 pub use edge::{Device, Edge, http};
 pub use network::{Network, ORG1_PEER, ORG2_PEER, Options};
+pub use portal::Portal;
 pub use proxy::Proxy;
 pub use wait::{Cases, case, eventually, within};
 

@@ -222,6 +222,12 @@ impl Network {
         &self.dir
     }
 
+    /// Whether a contract is deployed when the network comes up.
+    pub fn has_contract(&self, name: &str) -> bool {
+        let contracts = self.config["chaincodes"].as_array();
+        contracts.is_some_and(|all| all.iter().any(|contract| contract["name"] == name))
+    }
+
     /// A folder for other files of the test.
     pub fn scratch(&self) -> &Path {
         self.dir.parent().unwrap_or(&self.dir)

@@ -71,8 +71,6 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 pub(crate) struct SignedIn {
     /// Who it is.
     pub(crate) user: Arc<User>,
-    /// Where the request comes from.
-    pub(crate) address: IpAddr,
 }
 
 impl<S: Sync> FromRequestParts<S> for SignedIn {
@@ -90,9 +88,6 @@ impl<S: Sync> FromRequestParts<S> for SignedIn {
                 user.name
             )));
         }
-        Ok(Self {
-            user,
-            address: caller.address,
-        })
+        Ok(Self { user })
     }
 }

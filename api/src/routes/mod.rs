@@ -106,6 +106,7 @@ fn routes() -> Vec<Route> {
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
     for route in routes() {
+        tracing::debug!(method = %route.method, path = route.path, "operation served");
         router = router.route(route.path, route.handler);
     }
     let gate_state = Arc::clone(&app.gate);

@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
+use futures::future::join_all;
 use selvedge_sdk::Invocation;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::extract::Params;
 use super::{App, Shared};
-use crate::auth::{Caller, View};
+use crate::auth::{Caller, User, View};
 use crate::error::Problem;
 
 /// Hits of one kind at most.
@@ -25,13 +26,54 @@ pub(super) struct Query {
     channel: Option<String>,
 }
 
-/// A contract's things that can be found by their id: kind, chaincode, function.
-fn by_id(app: &App) -> [(&'static str, &str, &'static str); 2] {
+/// Something that a contract finds by a text: what it is, the chaincode, the function, and the list in the answer that
+/// must not be empty.
+struct Finder<'a> {
+    kind: &'static str,
+    chaincode: &'a str,
+    function: &'static str,
+    list: Option<&'static str>,
+}
+
+fn finders(app: &App) -> Vec<Finder<'_>> {
     let names = &app.config.contracts;
-    [
-        ("rfq", names.rfq.as_str(), "get"),
-        ("shipment", names.shipment.as_str(), "get"),
+    let finder = |kind, chaincode, function, list| Finder {
+        kind,
+        chaincode,
+        function,
+        list,
+    };
+    vec![
+        finder("rfq", names.rfq.as_str(), "get", None),
+        finder("shipment", names.shipment.as_str(), "get", None),
+        finder("product", names.process.as_str(), "product", None),
+        finder("part", names.certify.as_str(), "byPart", Some("certificates")),
+        finder(
+            "certificate",
+            names.certify.as_str(),
+            "byHash",
+            Some("certificates"),
+        ),
     ]
+}
+
+impl Finder<'_> {
+    /// What it finds on a channel. A contract that is not deployed has nothing to find, like one that does not know it.
+    async fn find(&self, app: &App, user: &User, view: View, channel: &str, text: &str) -> Option<Value> {
+        // Certificates of records are found by the public with the record's hash, at the address made for that.
+        if self.list.is_some() && view == View::Public {
+            return None;
+        }
+        let invocation = Invocation::new(channel, self.chaincode, self.function).arg(text);
+        let answer = app.network.evaluate(&user.identity, &invocation).await.ok()?;
+        let found: Value = serde_json::from_slice(&answer).ok()?;
+        if let Some(list) = self.list
+            && found[list].as_array().is_none_or(Vec::is_empty)
+        {
+            return None;
+        }
+        Some(hit(self.kind, channel, text, &found, view))
+    }
 }
 
 /// `GET /v1/search`
@@ -61,16 +103,13 @@ pub(super) async fn search(
         }
     }
     hits.extend(hashes(&app, &channels, &text).await?);
-    for channel in &channels {
-        for (kind, chaincode, function) in by_id(&app) {
-            let invocation = Invocation::new(channel, chaincode, function).arg(text.clone());
-            // A contract that is not deployed here has nothing to find, like one that does not know the id.
-            if let Ok(found) = app.network.evaluate(&user.identity, &invocation).await {
-                let found: Value = serde_json::from_slice(&found).unwrap_or_default();
-                hits.push(hit(kind, channel, &text, &found, caller.view()));
-            }
-        }
-    }
+    let finders = finders(&app);
+    let view = caller.view();
+    let asking = channels
+        .iter()
+        .flat_map(|channel| finders.iter().map(move |finder| (channel, finder)))
+        .map(|(channel, finder)| finder.find(&app, &user, view, channel, &text));
+    hits.extend(join_all(asking).await.into_iter().flatten());
     Ok(Json(json!({ "query": text, "hits": hits })))
 }
 

@@ -11,6 +11,8 @@ import { act, fieldName, orgChoice, stateBadge, value } from '../parts.js';
 const MOST = 20000;
 // Violations that are listed at once.
 const SHOWN = 8;
+// Readings of the last drawing: a long journey is fetched less often.
+let drawn = 0;
 
 const noteField = () => h('label', null, t('note'), h('textarea', { name: 'note', maxlength: 1000 }));
 const noted = (body, note) => (note.trim() ? { ...body, note: note.trim() } : body);
@@ -107,7 +109,7 @@ async function where(readings, summary) {
 
 export async function shipment(context, id) {
   // Readings come without events of their own, but every block may hold some.
-  context.live((kind, event) => kind === 'block' || event.chaincode === context.me.contracts.shipment, 1000);
+  context.live((kind, event) => kind === 'block' || event.chaincode === context.me.contracts.shipment, drawn > 2000 ? 5000 : 1000);
   const one = await get(at(context.channel, ['shipments', id]));
   const crumb = [link(context.to('shipments'), t('nav.shipments')), ` / ${one.id}`];
   if (context.me.view !== 'in-house') {
@@ -117,6 +119,7 @@ export async function shipment(context, id) {
     get(at(context.channel, ['shipments', id, 'summary'], { maxViolations: 200 })),
     all(context.channel, ['shipments', id, 'readings'], 'readings', { question: { limit: 1000 }, bookmark: 'from', most: MOST }),
   ]);
+  drawn = readings.length;
   const held = summary.conditionsHeld;
   return [
     head(one.goods, {

@@ -273,7 +273,7 @@ fn narrowed(mut answer: Value, public: Public) -> Value {
 }
 
 /// The caller as one who may read this.
-fn reader<'c>(caller: &'c Caller, public: Public) -> Result<&'c User, Problem> {
+fn reader(caller: &Caller, public: Public) -> Result<&User, Problem> {
     let user = caller.reader()?;
     if matches!(public, Public::Nothing) && caller.view() < View::InHouse {
         return Err(if caller.signed_in {
