@@ -13,8 +13,8 @@ use crate::network::{Network, Tools};
 /// Readings of the measurement of flash.
 const READINGS: u64 = 2000;
 /// Transactions of the shorter and of the longer run: what the start costs falls out of their difference.
-const FEW: u64 = 40;
-const MANY: u64 = 240;
+const FEW: u64 = 20;
+const MANY: u64 = 80;
 /// valgrind runs a program 50 times slower.
 const PATIENCE: Duration = Duration::from_secs(600);
 
