@@ -293,7 +293,7 @@ impl ApiConfig {
             } else {
                 ClientAuth::Verify
             },
-            client_roots,
+            client_roots: client_roots.into(),
         }))
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use selvedge_comm::{CommError, bind, serve_http};
 use selvedge_operations::{Counter, FailedCheck, Operations, OperationsListener};
+use selvedge_renewal::{Keeper, Keeping};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,7 @@ pub struct Api {
     server: JoinHandle<Result<(), CommError>>,
     tasks: Vec<JoinHandle<()>>,
     operations: Option<JoinHandle<Result<(), CommError>>>,
+    _keeping: Keeping,
 }
 
 fn watched(app: &Arc<App>, counter: &Counter) -> Operations {
@@ -82,6 +84,13 @@ impl Api {
         let index = Arc::new(Index::open(&config.data_dir)?);
         let network = Arc::new(Network::new(&config, Arc::clone(&index))?);
         let tls = config.server_tls()?;
+        // Takes up what others renew (`selvedge network renew`).
+        let mut keeper = Keeper::new(&config.listen, None);
+        if let (Some(files), Some(tls)) = (&config.tls, &tls) {
+            let kept = keeper.tls("tls", &files.certificate, &files.key, tls.identity.clone());
+            kept.map_err(CommError::Tls)?;
+            keeper.roots(&files.client_roots, tls.client_roots.clone());
+        }
         let watching = match &config.operations {
             Some(operations) => Some(OperationsListener::open(operations).await?),
             None => None,
@@ -126,6 +135,7 @@ impl Api {
             config,
         });
         let operations = watched(&app, &counter);
+        let keeping = keeper.start(&operations);
         let watching = watching.map(|listener| {
             let stopped = stop.clone().cancelled_owned();
             tokio::spawn(listener.serve(operations, stopped))
@@ -148,6 +158,7 @@ impl Api {
             server,
             tasks,
             operations: watching,
+            _keeping: keeping,
         })
     }
 

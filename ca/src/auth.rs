@@ -151,7 +151,7 @@ pub(crate) fn tls(authority: &Authority, certificate: &[u8], expiry: Expiry) -> 
 
 /// Refuses certificates that this authority did not issue for signing, and those whose time is not now.
 fn check_issued(authority: &Authority, certificate: &Certificate, expiry: Expiry) -> Result<(), Refusal> {
-    if !certificate.is_signed_by(authority.certificate()) || certificate.is_ca() {
+    if !authority.issued(certificate) || certificate.is_ca() {
         return Err(Refusal::authentication(format!(
             "the caller's certificate is not one of {}'s",
             authority.name

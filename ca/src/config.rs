@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use selvedge_operations::OperationsConfig;
+use selvedge_renewal::RenewalConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::CaServerError;
@@ -25,6 +26,9 @@ pub struct CaConfig {
     pub operations: Option<OperationsConfig>,
     /// The authorities; the first answers callers that name none.
     pub cas: Vec<AuthorityConfig>,
+    /// How the listener's own TLS certificate is renewed; usually at an authority of this very server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<RenewalConfig>,
 }
 
 /// Certificate and key of the listener.
@@ -83,6 +87,25 @@ pub struct AuthorityConfig {
     /// A directory that knows the identities; without it, they are registered with the authority.
     #[serde(default)]
     pub ldap: Option<LdapConfig>,
+    /// PEM files of certificates that this authority's key signed elsewhere, such as those that a network was set up with:
+    /// their holders can renew them here and be revoked.
+    #[serde(default)]
+    pub issued: Vec<PathBuf>,
+    /// Authorities that this one takes over from: who holds one of their certificates can still renew, and gets one of this
+    /// authority.
+    #[serde(default)]
+    pub previous: Vec<PreviousAuthority>,
+}
+
+/// An authority that another takes over from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreviousAuthority {
+    /// PEM certificate that signed.
+    pub certificate: PathBuf,
+    /// PEM key of the certificate; with it, revocation lists cover what it has issued.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
 }
 
 /// A directory of identities, as Fabric CA's section `ldap`.
@@ -238,9 +261,18 @@ impl CaConfig {
                 files.extend(&mut ldap.bind_password_file);
                 files.extend(&mut ldap.tls_roots);
             }
+            files.extend(&mut ca.issued);
+            for previous in &mut ca.previous {
+                files.push(&mut previous.certificate);
+                files.extend(&mut previous.key);
+            }
         }
         for file in files {
             *file = base.join(&*file);
+        }
+        if let Some(renewal) = &mut config.renewal {
+            renewal.resolve(base);
+            renewal.check().map_err(bad)?;
         }
         if config.cas.is_empty() {
             return Err(bad(

@@ -27,6 +27,8 @@ mod server;
 
 pub use config::{
     AuthorityConfig, Bootstrap, CaConfig, CaTls, LdapAttributeConfig, LdapConfig, LdapNameValue,
+    PreviousAuthority,
 };
 pub use error::CaServerError;
+pub use selvedge_renewal::RenewalConfig;
 pub use server::run;

@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use selvedge_comm::{ClientAuth, ServerTls, TlsIdentity, bind, serve_http};
+use selvedge_comm::{ClientAuth, Roots, ServerTls, TlsIdentity, bind, serve_http};
 use selvedge_operations::OperationsListener;
+use selvedge_renewal::Keeper;
 
 use crate::api::{Authorities, router};
 use crate::authority::Authority;
@@ -27,17 +28,23 @@ pub async fn run(config: CaConfig, shutdown: impl Future<Output = ()> + Send) ->
         None => None,
         Some(tls) => Some(ServerTls {
             identity: TlsIdentity::from_files(&tls.certificate, &tls.key)?,
-            client_roots: Vec::new(),
+            client_roots: Roots::default(),
             client_auth: ClientAuth::Request,
         }),
     };
     let listener = bind(&config.listen).await?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let watched = operations::of(&authorities);
+    let mut keeper = Keeper::new(&config.listen, config.renewal.clone());
+    if let (Some(files), Some(tls)) = (&config.tls, &tls) {
+        let kept = keeper.tls("tls", &files.certificate, &files.key, tls.identity.clone());
+        kept.map_err(selvedge_comm::CommError::Tls)?;
+    }
+    let _keeping = keeper.start(&watched);
     let watching = match &config.operations {
         None => None,
         Some(operations) => {
             let listener = OperationsListener::open(operations).await?;
-            let watched = operations::of(&authorities);
             // Ends when the sender is dropped.
             let ended = async move { drop(stopped.await) };
             Some(tokio::spawn(listener.serve(watched, ended)))

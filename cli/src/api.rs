@@ -119,7 +119,14 @@ pub(crate) fn config_of(
     let layout = session.layout.peer_org(&org.domain);
     let tls = if wanted.tls || !is_loopback(&wanted.listen) {
         let host = format!("api.{}", org.domain);
-        let files = crypto::server_files(&layout, &org.domain, &org.name, &host, &wanted.listen)?;
+        let files = crypto::server_files(
+            &session.config,
+            &layout,
+            &org.domain,
+            &org.name,
+            &host,
+            &wanted.listen,
+        )?;
         Some(TlsConfig {
             certificate: files.tls_certificate(),
             key: files.tls_key(),

@@ -4,6 +4,7 @@ mod api;
 mod authority;
 mod certify;
 mod channel;
+mod health;
 mod lifecycle;
 mod shipment;
 mod tender;
@@ -14,15 +15,18 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use api::{ApiCommand, InitArgs, LoginArgs};
 pub(crate) use authority::{
-    AuthorityArgs, CaCommand, DeviceCommand, EnrollArgs, KeyArgs, ReenrollArgs, RegisterArgs, RevokeArgs,
+    AuthorityArgs, CaCommand, DeviceCommand, EnrollArgs, KeyArgs, PublishCrlArgs, ReenrollArgs, RegisterArgs,
+    RevokeArgs, RotateArgs,
 };
 pub(crate) use certify::{
     CertifierArgs, CertifyCheckArgs, CertifyCommand, CertifyCsvArgs, CertifyFileArgs, ColumnsArgs,
 };
 pub(crate) use channel::{
-    AddConsenterArgs, AddOrgArgs, ChannelCommand, ConfigArgs, ConsenterArgs, CreateArgs, FetchArgs, ListArgs,
-    LookArgs, NodeArgs, RemoveOrgArgs, SetAnchorArgs, SignArgs, SubmitArgs, UpdateArgs,
+    AddConsenterArgs, AddOrgArgs, ChannelArg, ChannelCommand, ChannelsArgs, ConfigArgs, ConsenterArgs,
+    CreateArgs, FetchArgs, ListArgs, LookArgs, NodeArgs, RemoveOrgArgs, SetAnchorArgs, SignArgs, SubmitArgs,
+    UpdateArgs,
 };
+pub(crate) use health::{DoctorArgs, ExportArgs, IdentityCommand, ImportArgs, ShowArgs};
 pub(crate) use lifecycle::{AgreeArgs, ApproveArgs, DefinitionArgs, DeployArgs, InstallArgs, PackageArgs};
 pub(crate) use shipment::{EpcisArgs, ShipmentCommand, ShipmentExportArgs, ShipmentImportArgs};
 pub(crate) use tender::{RevealArgs, SealArgs, TenderCommand};
@@ -76,6 +80,11 @@ pub(crate) enum Command {
     /// Seal an offer for a tender, and reveal it.
     #[command(subcommand)]
     Tender(TenderCommand),
+    /// Look at identities, and exchange their folders with other Fabric tools.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Check the whole network: who answers, who is behind, whose clock is wrong, and what ends soon.
+    Doctor(DoctorArgs),
     /// The story of a transaction: where it is, who did what with it, and what became of it and why.
     Explain(ExplainArgs),
     /// Look at chains without a network.
@@ -134,6 +143,8 @@ pub(crate) enum NetworkCommand {
     Up(UpArgs),
     /// Stop every node; what they stored stays.
     Down(DownArgs),
+    /// Renew certificates of users, and of nodes whose organisation has no certificate authority that runs.
+    Renew(RenewArgs),
     /// Which nodes run, with their memory, and how high their chains are.
     Status(NetworkArg),
     /// The last lines of a node's log.
@@ -156,6 +167,18 @@ pub(crate) struct UpArgs {
     /// Do not deploy the contracts that the file lists.
     #[arg(long)]
     pub(crate) no_chaincode: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RenewArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArg,
+    /// Domain of one organisation; all if absent.
+    #[arg(long)]
+    pub(crate) org: Option<String>,
+    /// Also what is not due yet.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,19 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use selvedge_msp::{Certificate, PrivateKey};
-use selvedge_sdk::{CaClient, ClientIdentity, ClientTls, EnrollRequest, Enrollment, Revocation};
+use selvedge_sdk::{CaClient, ClientIdentity, ClientTls, EnrollRequest, Enrollment};
 
-use crate::args::{CaCommand, RevokeArgs};
+use crate::args::CaCommand;
 use crate::error::{CliError, During};
-use crate::network::config::external;
-use crate::roles;
-use crate::session::Session;
+use crate::network::crypto::now;
+use crate::network::nodes::tls_authority;
+use crate::session::{OrgRef, Session};
+use crate::{revocation, roles, rotation};
 
 /// Runs a `selvedge ca` command.
 pub(crate) async fn run(command: CaCommand) -> Result<(), CliError> {
     match command {
         CaCommand::Start(args) => roles::ca(args).await,
-        CaCommand::Revoke(args) => revoke(&args).await,
+        CaCommand::Revoke(args) => revocation::revoke(&args).await,
+        CaCommand::PublishCrl(args) => revocation::publish(&args).await,
+        CaCommand::Rotate(args) => rotation::run(&args).await,
     }
 }
 
@@ -38,47 +41,79 @@ pub(crate) struct OrgAuthority {
 impl OrgAuthority {
     /// Finds the authority in the network's folder; its administrator enrols on first use.
     pub(crate) async fn open(session: &Session, domain: &str) -> Result<Self, CliError> {
-        let org = session.peer_org(domain)?;
-        let ca = org.ca.as_ref().ok_or_else(|| {
-            CliError::said(format!(
+        let org = session.org(domain)?;
+        let name = org.ca.map(|ca| ca.name.clone());
+        let issuer = org.layout.ca_certificate();
+        Self::named(session, &org, name, ("registrar", "admin.secret", issuer)).await
+    }
+
+    /// The authority that issues the organisation's TLS certificates.
+    pub(crate) async fn open_tls(session: &Session, domain: &str) -> Result<Self, CliError> {
+        let org = session.org(domain)?;
+        let name = org.ca.map(tls_authority);
+        let issuer = org.layout.tls_ca_certificate();
+        Self::named(session, &org, name, ("tls-registrar", "tls-admin.secret", issuer)).await
+    }
+
+    async fn named(
+        session: &Session,
+        org: &OrgRef<'_>,
+        name: Option<String>,
+        administrator: (&str, &str, PathBuf),
+    ) -> Result<Self, CliError> {
+        let (Some(name), Some(url)) = (name, org.ca_url()) else {
+            return Err(CliError::said(format!(
                 "organisation {} has no certificate authority in the network file",
                 org.name
-            ))
-        })?;
-        let url = format!("https://{}", external(ca.external_address.as_deref(), &ca.listen));
-        let tls_roots = session.layout.peer_org(&org.domain).tls_ca_certificate();
+            )));
+        };
+        let tls_roots = org.layout.tls_ca_certificate();
         let tls = ClientTls {
             roots: vec![read(&tls_roots)?],
             ..ClientTls::default()
         };
-        let client = CaClient::new(&url, Some(ca.name.clone()), tls);
+        let client = CaClient::new(&url, Some(name.clone()), tls);
         Ok(Self {
-            registrar: registrar(session, &org.domain, &org.msp_id, &client).await?,
+            registrar: registrar(session, org, administrator, &client).await?,
             client,
             url,
-            name: ca.name.clone(),
+            name,
             tls_roots,
         })
     }
 }
 
-/// The authority's bootstrap administrator, enrolled on first use; its key stays in the network's folder.
+/// The authority's bootstrap administrator, enrolled on first use and again when its certificate is about to end; its key
+/// stays in the network's folder.
 async fn registrar(
     session: &Session,
-    domain: &str,
-    msp_id: &str,
+    org: &OrgRef<'_>,
+    (folder, secret, issuer): (&str, &str, PathBuf),
     client: &CaClient,
 ) -> Result<ClientIdentity, CliError> {
-    let node = session.layout.node(&format!("ca.{domain}"));
-    let msp = node.root().join("registrar/msp");
-    if !msp.join("config.yaml").exists() {
-        let secret_file = node.root().join("admin.secret");
-        let secret = String::from_utf8_lossy(&read(&secret_file)?).trim().to_owned();
-        let key = PrivateKey::generate().during(|| "cannot make a private key".to_owned())?;
-        enroll_into(client, "admin", &secret, key, &msp).await?;
+    const ABOUT_TO_END: i64 = 24 * 60 * 60;
+    let node = session.layout.node(&org.ca_host());
+    let msp = node.root().join(folder).join("msp");
+    let read_it = || {
+        ClientIdentity::from_msp_dir(org.msp_id, &msp)
+            .during(|| format!("cannot act as the administrator of {}", node.root().display()))
+    };
+    if msp.join("config.yaml").exists() {
+        let identity = read_it()?;
+        let present = identity.certificate();
+        // A new root takes over from the one that issued it.
+        let issuer = Certificate::from_pem(&read(&issuer)?)
+            .during(|| format!("the authority's certificate {}", issuer.display()))?;
+        let by_another = !present.is_signed_by(&issuer);
+        if present.not_after() > now().saturating_add(ABOUT_TO_END) && !by_another {
+            return Ok(identity);
+        }
     }
-    ClientIdentity::from_msp_dir(msp_id, &msp)
-        .during(|| format!("cannot act as the administrator of {}", node.root().display()))
+    let secret_file = node.root().join(secret);
+    let secret = String::from_utf8_lossy(&read(&secret_file)?).trim().to_owned();
+    let key = PrivateKey::generate().during(|| "cannot make a private key".to_owned())?;
+    enroll_into(client, "admin", &secret, key, &msp).await?;
+    read_it()
 }
 
 /// Enrols with a key and writes the MSP folder.
@@ -101,48 +136,4 @@ pub(crate) fn write_msp(msp: &Path, enrolled: &Enrollment, key: PrivateKey) -> R
     enrolled
         .write_msp_dir(msp, key)
         .during(|| format!("cannot write the MSP folder {}", msp.display()))
-}
-
-async fn revoke(args: &RevokeArgs) -> Result<(), CliError> {
-    let revocation = match (&args.certificate, &args.id) {
-        (Some(file), _) => {
-            let certificate = Certificate::from_pem(&read(file)?)
-                .during(|| format!("{} holds no certificate", file.display()))?;
-            Revocation::Certificate {
-                serial: hex::encode(certificate.serial()),
-                aki: hex::encode(certificate.authority_key_id().unwrap_or_default()),
-            }
-        }
-        (None, id) => Revocation::Identity {
-            id: id.clone().unwrap_or_default(),
-        },
-    };
-    let session = Session::open(&args.network.network)?;
-    let authority = OrgAuthority::open(&session, &args.org).await?;
-    let revoked = authority
-        .client
-        .revoke(
-            &authority.registrar,
-            &revocation,
-            &args.reason,
-            args.crl.is_some(),
-        )
-        .await
-        .during(|| "nothing was revoked".to_owned())?;
-    for (serial, _) in &revoked.certificates {
-        println!("revoked certificate {serial}");
-    }
-    if revoked.certificates.is_empty() {
-        println!(
-            "there was no certificate to revoke, so the revocation list is as it was; the authority refuses the identity from now on"
-        );
-    }
-    if let (Some(file), Some(crl)) = (&args.crl, &revoked.crl_pem) {
-        std::fs::write(file, crl).map_err(|source| CliError::WriteFile {
-            path: file.clone(),
-            source,
-        })?;
-        println!("the authority's revocation list is in {}", file.display());
-    }
-    Ok(())
 }

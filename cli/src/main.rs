@@ -11,6 +11,8 @@
 //! selvedge tender seal|reveal              sealed offers
 //! selvedge explain <txid>                  the story of a transaction
 //! selvedge device …                        register and enrol devices
+//! selvedge identity …                      exchange identities with other Fabric tools
+//! selvedge doctor                          check the whole network
 //! selvedge ledger replay                   judge a folder of blocks
 //! selvedge demo                            the main story, end to end
 //! ```
@@ -23,13 +25,17 @@ mod chaincode;
 mod channel;
 mod demo;
 mod device;
+mod doctor;
 mod edge;
 mod error;
 mod explain;
+mod identity;
 mod ledger;
 mod lifecycle;
 mod network;
+mod revocation;
 mod roles;
+mod rotation;
 mod session;
 mod shipment;
 mod tender;
@@ -103,6 +109,8 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Certify(command) => certify::run(command).await,
         Command::Shipment(command) => shipment::run(command).await,
         Command::Tender(command) => tender::run(command).await,
+        Command::Identity(command) => identity::run(command),
+        Command::Doctor(args) => doctor::run(&args).await,
         Command::Explain(args) => explain::run(&args).await,
         Command::Ledger(command) => ledger::run(command),
         Command::Demo(command) => demo::run(command).await,

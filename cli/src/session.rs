@@ -6,9 +6,9 @@ use selvedge_sdk::{ClientIdentity, ClientTls, Endpoint, Gateway, TlsIdentity};
 
 use crate::error::{CliError, During};
 use crate::network::config::{
-    NetworkConfig, OrdererNode, OrdererOrganization, PeerNode, PeerOrganization, external,
+    CaNode, NetworkConfig, OrdererNode, OrdererOrganization, PeerNode, PeerOrganization, external,
 };
-use crate::network::layout::{Layout, MemberLayout};
+use crate::network::layout::{Layout, MemberLayout, OrgLayout};
 
 /// An opened network folder.
 #[derive(Debug, Clone)]
@@ -56,11 +56,86 @@ impl OrdererRef<'_> {
     }
 }
 
+/// An organisation of either kind, with what commands about certificates need of it.
+#[derive(Debug, Clone)]
+pub(crate) struct OrgRef<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) msp_id: &'a str,
+    pub(crate) domain: &'a str,
+    pub(crate) ca: Option<&'a CaNode>,
+    pub(crate) layout: OrgLayout,
+    /// Host names of its nodes, and where their key material lies.
+    pub(crate) nodes: Vec<(String, MemberLayout)>,
+}
+
+impl OrgRef<'_> {
+    /// The name of the node that is its certificate authority.
+    pub(crate) fn ca_host(&self) -> String {
+        format!("ca.{}", self.domain)
+    }
+
+    /// Where the authority's own TLS certificate lies.
+    pub(crate) fn ca_member(&self) -> MemberLayout {
+        self.layout.node("ca-server", &self.ca_host())
+    }
+
+    /// URL of its certificate authority.
+    pub(crate) fn ca_url(&self) -> Option<String> {
+        let ca = self.ca?;
+        Some(format!(
+            "https://{}",
+            external(ca.external_address.as_deref(), &ca.listen)
+        ))
+    }
+
+    /// Other servers of the organisation with TLS files here, such as its REST interface.
+    pub(crate) fn servers(&self) -> Vec<(String, MemberLayout)> {
+        let entries = std::fs::read_dir(self.layout.root().join("servers"));
+        let hosts = entries.into_iter().flatten().flatten();
+        let mut servers: Vec<_> = hosts
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .map(|host| (host.clone(), self.layout.node("servers", &host)))
+            .collect();
+        servers.sort_by(|a, b| a.0.cmp(&b.0));
+        servers
+    }
+
+    /// Users whose folders are here, such as `Admin@org1.example.com`, by name.
+    pub(crate) fn users(&self) -> Vec<(String, MemberLayout)> {
+        let entries = std::fs::read_dir(self.layout.root().join("users"));
+        let names = entries.into_iter().flatten().flatten();
+        let mut users: Vec<_> = names
+            .filter_map(|entry| {
+                let full = entry.file_name().into_string().ok()?;
+                let name = full.strip_suffix(&format!("@{}", self.domain))?.to_owned();
+                Some((full, self.layout.user(&name)))
+            })
+            .collect();
+        users.sort_by(|a, b| a.0.cmp(&b.0));
+        users
+    }
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     std::fs::read(path).map_err(|source| CliError::ReadFile {
         path: path.to_owned(),
         source,
     })
+}
+
+fn hosts<'a>(
+    layout: &OrgLayout,
+    kind: &str,
+    domain: &str,
+    names: impl Iterator<Item = &'a String>,
+) -> Vec<(String, MemberLayout)> {
+    names
+        .map(|name| {
+            let host = format!("{name}.{domain}");
+            let member = layout.node(kind, &host);
+            (host, member)
+        })
+        .collect()
 }
 
 impl Session {
@@ -92,6 +167,49 @@ impl Session {
             .orderer_organizations
             .iter()
             .flat_map(|org| org.orderers.iter().map(move |node| OrdererRef { org, node }))
+    }
+
+    /// All organisations, those with orderers first.
+    pub(crate) fn orgs(&self) -> Vec<OrgRef<'_>> {
+        let orderers = self.config.orderer_organizations.iter().map(|org| {
+            let layout = self.layout.orderer_org(&org.domain);
+            OrgRef {
+                name: &org.name,
+                msp_id: &org.msp_id,
+                domain: &org.domain,
+                ca: org.ca.as_ref(),
+                nodes: hosts(
+                    &layout,
+                    "orderers",
+                    &org.domain,
+                    org.orderers.iter().map(|n| &n.name),
+                ),
+                layout,
+            }
+        });
+        let peers = self.config.peer_organizations.iter().map(|org| {
+            let layout = self.layout.peer_org(&org.domain);
+            OrgRef {
+                name: &org.name,
+                msp_id: &org.msp_id,
+                domain: &org.domain,
+                ca: org.ca.as_ref(),
+                nodes: hosts(&layout, "peers", &org.domain, org.peers.iter().map(|n| &n.name)),
+                layout,
+            }
+        });
+        orderers.chain(peers).collect()
+    }
+
+    /// An organisation of either kind by its domain.
+    pub(crate) fn org(&self, domain: &str) -> Result<OrgRef<'_>, CliError> {
+        let orgs = self.orgs();
+        let known: Vec<&str> = orgs.iter().map(|o| o.domain).collect();
+        let unknown = CliError::said(format!(
+            "there is no organisation at {domain}; this network has {}",
+            known.join(", ")
+        ));
+        orgs.into_iter().find(|org| org.domain == domain).ok_or(unknown)
     }
 
     /// A peer by its full host name.

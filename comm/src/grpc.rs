@@ -177,7 +177,8 @@ pub(crate) async fn dial(
         Ok::<_, std::io::Error>(match connector {
             None => tokio_util::either::Either::Left(socket),
             Some((connector, name)) => {
-                tokio_util::either::Either::Right(connector.connect(name, socket).await?)
+                let secured = connector.connect(name, socket).await.map_err(doubt_the_clock)?;
+                tokio_util::either::Either::Right(secured)
             }
         })
     };
@@ -187,9 +188,66 @@ pub(crate) async fn dial(
     Ok(TokioIo::new(stream))
 }
 
+/// A certificate that is not valid now may be the server's fault or that of the clock here: both times are said.
+fn doubt_the_clock(error: std::io::Error) -> std::io::Error {
+    use rustls::{CertificateError, Error};
+    let refusal = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>())
+        .cloned();
+    let said = match refusal {
+        Some(Error::InvalidCertificate(CertificateError::NotValidYetContext { time, not_before })) => {
+            format!(
+                "the server's TLS certificate is valid from {} on, and the clock here says {}: if the clock is behind, set it \
+             (`timedatectl set-ntp true`); if it is right, the server's authority has a wrong clock",
+                rfc3339(not_before),
+                rfc3339(time)
+            )
+        }
+        Some(Error::InvalidCertificate(CertificateError::ExpiredContext { time, not_after })) => format!(
+            "the server's TLS certificate ended at {}, and the clock here says {}: if the clock is ahead, set it \
+             (`timedatectl set-ntp true`); if it is right, the server must renew its certificate",
+            rfc3339(not_after),
+            rfc3339(time)
+        ),
+        _ => return error,
+    };
+    std::io::Error::new(error.kind(), said)
+}
+
+fn rfc3339(time: rustls_pki_types::UnixTime) -> String {
+    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_secs(time.as_secs())).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_out_of_time_names_both_times() {
+        use rustls::{CertificateError, Error};
+        let at = |seconds| rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let said = |why: CertificateError| {
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, Error::InvalidCertificate(why));
+            doubt_the_clock(error).to_string()
+        };
+        let early = said(CertificateError::NotValidYetContext {
+            time: at(0),
+            not_before: at(86_400),
+        });
+        assert!(
+            early.contains("from 1970-01-02T00:00:00Z on") && early.contains("says 1970-01-01T00:00:00Z")
+        );
+        let late = said(CertificateError::ExpiredContext {
+            time: at(86_400),
+            not_after: at(0),
+        });
+        assert!(late.contains("ended at 1970-01-01T00:00:00Z") && late.contains("says 1970-01-02T00:00:00Z"));
+        assert_eq!(
+            said(CertificateError::Revoked),
+            Error::InvalidCertificate(CertificateError::Revoked).to_string()
+        );
+    }
 
     #[test]
     fn addresses_are_host_and_port() {

@@ -12,16 +12,22 @@ mod broadcast;
 mod error;
 mod grpc;
 mod http_client;
+mod probe;
 mod serve;
 mod tls;
+mod tls_identity;
+mod tls_roots;
 
 pub use broadcast::{BroadcastError, Broadcaster};
 pub use error::CommError;
 pub use grpc::Endpoint;
 pub use http_client::{HttpAnswer, HttpClient};
 pub use hyper::{Method, StatusCode};
+pub use probe::served_certificates;
 pub use serve::{PeerTls, RemoteAddress, bind, client_certificate, serve_grpc, serve_http};
-pub use tls::{ClientAuth, ClientTls, ServerTls, TlsIdentity};
+pub use tls::{ClientAuth, ClientTls, ServerTls};
+pub use tls_identity::TlsIdentity;
+pub use tls_roots::Roots;
 
 /// Largest gRPC message sent or received, in bytes (spec 01 A.3: 100 MiB both ways).
 pub const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;

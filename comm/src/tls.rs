@@ -3,69 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::CommError;
-
-/// A certificate chain with its private key, as PEM.
-#[derive(Clone)]
-pub struct TlsIdentity {
-    certificate_pem: Arc<[u8]>,
-    key_pem: Arc<[u8]>,
-}
-
-impl std::fmt::Debug for TlsIdentity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsIdentity").finish_non_exhaustive()
-    }
-}
-
-impl TlsIdentity {
-    /// Takes a PEM certificate chain (leaf first) and the PEM key of the leaf.
-    pub fn new(certificate_pem: &[u8], key_pem: &[u8]) -> Self {
-        Self {
-            certificate_pem: certificate_pem.into(),
-            key_pem: key_pem.into(),
-        }
-    }
-
-    /// Reads both from files.
-    ///
-    /// # Errors
-    /// A file cannot be read; its content is checked when a server or channel is made.
-    pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, CommError> {
-        Ok(Self::new(&read(certificate)?, &read(key)?))
-    }
-
-    /// The leaf certificate in DER, which others hash for TLS binding (spec 02 §12).
-    ///
-    /// # Errors
-    /// The PEM holds no certificate.
-    pub fn leaf_der(&self) -> Result<Vec<u8>, CommError> {
-        let chain = certificates("TLS certificate", &self.certificate_pem)?;
-        chain.first().map(|c| c.to_vec()).ok_or_else(|| CommError::Pem {
-            what: "TLS certificate".into(),
-            why: "no certificate in it".into(),
-        })
-    }
-
-    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, CommError> {
-        certificates("TLS certificate", &self.certificate_pem)
-    }
-
-    fn key(&self) -> Result<PrivateKeyDer<'static>, CommError> {
-        PrivateKeyDer::from_pem_slice(&self.key_pem).map_err(|e| CommError::Pem {
-            what: "TLS private key".into(),
-            why: e.to_string(),
-        })
-    }
-}
+use crate::tls_identity::{Presented, TlsIdentity};
+use crate::tls_roots::{KnownClient, Roots};
 
 /// What a server asks of its callers' certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +32,8 @@ pub enum ClientAuth {
 pub struct ServerTls {
     /// The server's own certificate and key.
     pub identity: TlsIdentity,
-    /// PEM roots for client certificates; each entry may hold several.
-    pub client_roots: Vec<Vec<u8>>,
+    /// Roots for client certificates.
+    pub client_roots: Roots,
     /// Whether client certificates are demanded.
     pub client_auth: ClientAuth,
 }
@@ -103,14 +51,14 @@ pub struct ClientTls {
     pub only_tls13: bool,
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CommError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CommError> {
     std::fs::read(path).map_err(|source| CommError::ReadFile {
         path: path.to_owned(),
         source,
     })
 }
 
-fn certificates(what: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CommError> {
+pub(crate) fn certificates(what: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CommError> {
     CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|e| CommError::Pem {
@@ -119,7 +67,7 @@ fn certificates(what: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
         })
 }
 
-fn root_store(roots: &[Vec<u8>]) -> Result<RootCertStore, CommError> {
+pub(crate) fn root_store(roots: &[Vec<u8>]) -> Result<RootCertStore, CommError> {
     let mut store = RootCertStore::empty();
     for pem in roots {
         for certificate in certificates("TLS root certificate", pem)? {
@@ -131,7 +79,7 @@ fn root_store(roots: &[Vec<u8>]) -> Result<RootCertStore, CommError> {
     Ok(store)
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
@@ -145,23 +93,15 @@ impl ServerTls {
         let verifier: Arc<dyn ClientCertVerifier> = match self.client_auth {
             ClientAuth::Request => Arc::new(AnyClient(Arc::clone(&provider))),
             ClientAuth::Verify | ClientAuth::Require => {
-                let roots = Arc::new(root_store(&self.client_roots)?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
-                let verifier = match self.client_auth {
-                    ClientAuth::Verify => verifier.allow_unauthenticated(),
-                    ClientAuth::Request | ClientAuth::Require => verifier,
-                };
-                verifier
-                    .build()
-                    .map_err(|e| CommError::Tls(format!("client certificates cannot be verified: {e}")))?
+                let required = self.client_auth == ClientAuth::Require;
+                Arc::new(KnownClient::new(self.client_roots.clone(), required)?)
             }
         };
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(tls_error)?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(self.identity.chain()?, self.identity.key()?)
-            .map_err(tls_error)?;
+            .with_cert_resolver(Arc::new(Presented::new(&self.identity)?));
         config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
         Ok(config)
     }
@@ -183,11 +123,11 @@ impl ClientTls {
             .map_err(tls_error)?
             .with_root_certificates(root_store(&self.roots)?);
         let mut config = match &self.identity {
-            Some(identity) => builder
-                .with_client_auth_cert(identity.chain()?, identity.key()?)
-                .map_err(tls_error)?,
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(Presented::new(identity)?)),
             None => builder.with_no_client_auth(),
         };
+        // A resumed session goes on with the certificates of an earlier one, also with those that were renewed since.
+        config.resumption = Resumption::disabled();
         config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
         Ok(config)
     }

@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use axum::extract::Extension;
 use axum::routing::{get, post};
 use selvedge_comm::{
-    ClientAuth, ClientTls, CommError, HttpClient, Method, PeerTls, ServerTls, TlsIdentity, bind, serve_http,
+    ClientAuth, ClientTls, CommError, HttpClient, Method, PeerTls, Roots, ServerTls, TlsIdentity, bind,
+    serve_http, served_certificates,
 };
 use selvedge_msp::{
-    CaSubject, CertificateAuthority, IssueRequest, PrivateKey, SubjectExtra, Usage, Validity,
+    CaSubject, Certificate, CertificateAuthority, IssueRequest, PrivateKey, SubjectExtra, Usage, Validity,
 };
 
 const LONG_AGO: i64 = 1_600_000_000;
@@ -38,8 +39,12 @@ impl Authority {
 
     fn identity(&self, name: &str) -> TlsIdentity {
         let key = PrivateKey::generate().unwrap();
-        let certificate = self
-            .0
+        let certificate = self.certificate_for(&key, name);
+        TlsIdentity::new(certificate.to_pem().as_bytes(), key.to_pkcs8_pem().as_bytes())
+    }
+
+    fn certificate_for(&self, key: &PrivateKey, name: &str) -> Certificate {
+        self.0
             .issue(&IssueRequest {
                 public_key: key.public_key().clone(),
                 common_name: name.into(),
@@ -52,8 +57,7 @@ impl Authority {
                 not_after: FAR_AHEAD,
                 subject_extra: SubjectExtra::default(),
             })
-            .unwrap();
-        TlsIdentity::new(certificate.to_pem().as_bytes(), key.to_pkcs8_pem().as_bytes())
+            .unwrap()
     }
 }
 
@@ -70,7 +74,7 @@ async fn server(authority: &Authority, client_auth: ClientAuth) -> String {
         .route("/echo", post(|body: String| async move { body }));
     let tls = ServerTls {
         identity: authority.identity("peer0.example.com"),
-        client_roots: vec![authority.root()],
+        client_roots: vec![authority.root()].into(),
         client_auth,
     };
     let listener = bind("127.0.0.1:0").await.unwrap();
@@ -173,4 +177,68 @@ async fn an_address_in_use_is_named() {
     let address = taken.local_addr().unwrap().to_string();
     let error = bind(&address).await.unwrap_err();
     assert!(error.to_string().contains(&address), "{error}");
+}
+
+#[tokio::test]
+async fn certificates_and_roots_are_replaced_while_a_server_runs() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let pair = |authority: &Authority| {
+        let key = PrivateKey::generate().unwrap();
+        let certificate = authority.certificate_for(&key, "peer0.example.com");
+        (certificate.to_pem(), key.to_pkcs8_pem())
+    };
+    let (old, old_key) = pair(&first);
+    let shown = TlsIdentity::new(old.as_bytes(), old_key.as_bytes());
+    let roots = Roots::from(vec![first.root()]);
+    let tls = ServerTls {
+        identity: shown.clone(),
+        client_roots: roots.clone(),
+        client_auth: ClientAuth::Require,
+    };
+    let router = axum::Router::new().route("/who", get(|| async { "served" }));
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let url = format!("https://{address}");
+    tokio::spawn(serve_http(listener, Some(tls), router, std::future::pending()));
+
+    let own = first.identity("client");
+    let caller = |trusted: &Authority| ClientTls {
+        identity: Some(own.clone()),
+        ..trusting(trusted)
+    };
+    assert_eq!(get_who(&url, caller(&first)).await.unwrap(), "served");
+
+    let (new, new_key) = pair(&second);
+    assert!(
+        shown.replace(new.as_bytes(), old_key.as_bytes()).is_err(),
+        "no pair"
+    );
+    shown.replace(new.as_bytes(), new_key.as_bytes()).unwrap();
+    assert!(
+        get_who(&url, caller(&first)).await.is_err(),
+        "the old root says nothing of the new certificate"
+    );
+    assert_eq!(get_who(&url, caller(&second)).await.unwrap(), "served");
+    // The probe has no certificate to show, and sees the server's all the same.
+    let seen = served_certificates(&address).await.unwrap();
+    assert_eq!(seen[0], shown.leaf_der().unwrap());
+
+    assert!(
+        roots
+            .replace(vec![
+                b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec()
+            ])
+            .is_err()
+    );
+    roots.replace(vec![second.root()]).unwrap();
+    assert!(
+        get_who(&url, caller(&second)).await.is_err(),
+        "the caller's root is trusted no more"
+    );
+    // The caller's own certificate is replaced, and the settings that hold it follow.
+    let client = PrivateKey::generate().unwrap();
+    let renewed = second.certificate_for(&client, "client").to_pem();
+    own.replace(renewed.as_bytes(), client.to_pkcs8_pem().as_bytes())
+        .unwrap();
+    assert_eq!(get_who(&url, caller(&second)).await.unwrap(), "served");
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use selvedge_operations::OperationsConfig;
+use selvedge_renewal::RenewalConfig;
 use selvedge_sdk::{ClientTls, Endpoint, TlsIdentity};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,10 @@ pub struct EdgeConfig {
     /// The certificate authority that renews this gateway's certificate; `selvedge-edge doctor` asks it for the time.
     #[serde(default)]
     pub ca: Option<CaConfig>,
+    /// Where and when the gateway renews its certificate; absent: it does not, but takes up another one that is put into
+    /// `msp_dir`.
+    #[serde(default)]
+    pub renewal: Option<RenewalConfig>,
 }
 
 /// A certificate authority that speaks Fabric CA's REST interface.
@@ -205,6 +210,10 @@ impl EdgeConfig {
         }
         if let Some(enrollment) = &mut config.enrollment {
             enrollment.resolve(base).map_err(bad)?;
+        }
+        if let Some(renewal) = &mut config.renewal {
+            renewal.resolve(base);
+            renewal.check().map_err(bad)?;
         }
         let uplink = &mut config.uplink;
         for endpoint in uplink.peers.iter_mut().chain(&mut uplink.orderers) {

@@ -19,6 +19,8 @@ pub(crate) type IdentityId = [u8; 32];
 pub(crate) struct Identities {
     dir: PathBuf,
     current: IdentityId,
+    /// The one before, kept as long as this process runs: a request may have been given it and not be in the buffer yet.
+    previous: Option<IdentityId>,
     all: BTreeMap<IdentityId, SigningIdentity>,
 }
 
@@ -53,22 +55,38 @@ impl Identities {
                 SigningIdentity::new(msp_id, &certificate, key).map_err(|e| bad(&path, e.to_string()))?;
             all.insert(identity_id(&kept), kept);
         }
-        if let std::collections::btree_map::Entry::Vacant(place) = all.entry(id) {
-            let certificate = dir.join(format!("{}.pem", hex::encode(id)));
+        let mut identities = Self {
+            dir: dir.to_owned(),
+            current: id,
+            previous: None,
+            all,
+        };
+        identities.adopt(current, key)?;
+        Ok(identities)
+    }
+
+    /// Lets new requests begin with `identity`; it is kept beside the buffer before it is used.
+    pub(crate) fn adopt(&mut self, identity: SigningIdentity, key: &PrivateKey) -> Result<(), EdgeError> {
+        let bad = |path: &Path, why: String| EdgeError::Identity {
+            path: path.to_owned(),
+            why,
+        };
+        let id = identity_id(&identity);
+        if let std::collections::btree_map::Entry::Vacant(place) = self.all.entry(id) {
+            let certificate = self.dir.join(format!("{}.pem", hex::encode(id)));
             // The key first: a certificate without its key would stop the next start.
             key.write_file(&certificate.with_extension("key"))
                 .map_err(|e| bad(&certificate, e.to_string()))?;
             // The exact PEM text belongs to the transaction id, so it is kept byte for byte.
             let pem =
-                pem_of(&current).ok_or_else(|| bad(&certificate, "it has no certificate".to_owned()))?;
+                pem_of(&identity).ok_or_else(|| bad(&certificate, "it has no certificate".to_owned()))?;
             write_durably(&certificate, &pem).map_err(|e| bad(&certificate, e.to_string()))?;
-            place.insert(current);
+            place.insert(identity);
         }
-        Ok(Self {
-            dir: dir.to_owned(),
-            current: id,
-            all,
-        })
+        if id != self.current {
+            self.previous = Some(std::mem::replace(&mut self.current, id));
+        }
+        Ok(())
     }
 
     pub(crate) fn current(&self) -> (&IdentityId, Option<&SigningIdentity>) {
@@ -81,11 +99,11 @@ impl Identities {
 
     /// Forgets identities that neither open requests nor new ones need.
     pub(crate) fn keep_only(&mut self, needed: &BTreeSet<IdentityId>) {
-        let current = self.current;
+        let (current, previous) = (self.current, self.previous);
         let unneeded: Vec<_> = self
             .all
             .keys()
-            .filter(|id| **id != current && !needed.contains(*id))
+            .filter(|id| **id != current && Some(**id) != previous && !needed.contains(*id))
             .copied()
             .collect();
         for id in unneeded {

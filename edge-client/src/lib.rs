@@ -35,6 +35,7 @@ mod identities;
 mod node;
 mod operations;
 mod page;
+mod renewal;
 mod status;
 #[cfg(test)]
 mod testing;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use selvedge_comm::{CommError, bind, serve_http};
 use selvedge_msp::{PrivateKey, SigningIdentity};
 use selvedge_operations::{OperationsListener, observing_router};
+use selvedge_renewal::Keeping;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ use crate::enrolling;
 use crate::enrollments::{self, Enrollments};
 use crate::identities::Identities;
 use crate::operations;
+use crate::renewal;
 use crate::status::SelfKnowledge;
 use crate::uplink::Uplink;
 
@@ -29,6 +31,7 @@ pub struct Edge {
     server: JoinHandle<Result<(), CommError>>,
     uplink: JoinHandle<()>,
     operations: Option<(SocketAddr, JoinHandle<Result<(), CommError>>)>,
+    _keeping: Keeping,
 }
 
 fn load_identity(config: &EdgeConfig) -> Result<(SigningIdentity, PrivateKey), EdgeError> {
@@ -52,7 +55,7 @@ impl Edge {
         let identities = Identities::open(
             &config.data_dir.join("identities"),
             &config.msp_id,
-            identity,
+            identity.clone(),
             &key,
         )?;
         let buffer = Arc::new(Buffer::open(&config.data_dir.join("buffer"), config.buffer)?);
@@ -60,7 +63,11 @@ impl Edge {
         if open > 0 {
             tracing::info!(open, "requests from before are sent now");
         }
-        let uplink = Arc::new(Uplink::new(Arc::clone(&buffer), identities, config.uplink)?);
+        let uplink = Arc::new(Uplink::new(
+            Arc::clone(&buffer),
+            identities,
+            config.uplink.clone(),
+        )?);
         let watching = match &config.operations {
             Some(operations) => Some(OperationsListener::open(operations).await?),
             None => None,
@@ -73,6 +80,7 @@ impl Edge {
 
         let stop = CancellationToken::new();
         let watched = operations::of(&buffer, &uplink);
+        let keeping = renewal::keep(&config, &identity, &uplink, &watched);
         let operations = watching.map(|listener| {
             let stopped = stop.clone().cancelled_owned();
             (
@@ -102,6 +110,7 @@ impl Edge {
             server,
             uplink,
             operations,
+            _keeping: keeping,
         })
     }
 

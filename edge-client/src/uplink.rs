@@ -115,6 +115,12 @@ impl Uplink {
         })
     }
 
+    /// Accepts new requests under another identity; those that are open keep theirs.
+    pub(crate) fn adopt(&self, identity: SigningIdentity) -> Result<(), EdgeError> {
+        let key = identity.private_key().clone();
+        self.identities.lock().adopt(identity, &key)
+    }
+
     /// The identity that new requests are accepted under.
     pub(crate) fn current_identity(&self) -> IdentityId {
         *self.identities.lock().current().0

@@ -336,8 +336,11 @@ fn sorted_files(dir: &Path) -> Result<Vec<PathBuf>, DirError> {
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        if path.is_file() {
+        let entry = entry.map_err(failed)?;
+        // A name that begins with a dot is a file that somebody is writing, or no business of ours.
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        let path = entry.path();
+        if path.is_file() && !hidden {
             files.push(path);
         }
     }

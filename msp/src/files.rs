@@ -9,8 +9,12 @@ pub(crate) fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
     write(path, content, 0o600)
 }
 
-/// Writes `content` readable by everybody.
-pub(crate) fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Writes `content` readable by everybody: the file has the old content or the new one, also after a crash. The folder is
+/// made if it is missing.
+///
+/// # Errors
+/// The file cannot be written; the old one stays.
+pub fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
     write(path, content, 0o644)
 }
 

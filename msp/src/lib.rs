@@ -14,7 +14,9 @@
 mod cache;
 mod certificate;
 mod chain;
+pub mod crl;
 pub mod csr;
+mod current;
 mod curve;
 mod der;
 pub mod dir;
@@ -36,6 +38,8 @@ mod setup;
 mod testing;
 
 pub use certificate::{Certificate, CertificateError};
+pub use current::CurrentIdentity;
+pub use files::write_public;
 pub use held::{Signer, open_references_with};
 pub use identity::{Identity, SigningIdentity, SigningIdentityError};
 pub use identity_error::IdentityError;

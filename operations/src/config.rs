@@ -77,7 +77,7 @@ impl OperationsConfig {
             } else {
                 ClientAuth::Verify
             },
-            client_roots,
+            client_roots: client_roots.into(),
         }))
     }
 }

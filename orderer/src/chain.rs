@@ -12,7 +12,7 @@ use prost::Message;
 use selvedge_channel::verify::{BlockVerifier, config_envelope, is_config_block, sign_block};
 use selvedge_channel::{Bundle, NodeRole};
 use selvedge_ledger::BlockStore;
-use selvedge_msp::{Certificate, SigningIdentity};
+use selvedge_msp::{Certificate, CurrentIdentity, SigningIdentity};
 use selvedge_proto::{block_hash, common, etcdraft, new_block};
 use tokio::sync::watch;
 
@@ -95,7 +95,7 @@ impl Head {
 pub(crate) struct Chain {
     channel: String,
     store: BlockStore,
-    signer: SigningIdentity,
+    signer: CurrentIdentity,
     head: RwLock<Arc<Head>>,
     /// Raft index of the last block; held while a block is written.
     raft_index: Mutex<u64>,
@@ -161,7 +161,7 @@ impl Chain {
         dir: &Path,
         channel: &str,
         genesis: &common::Block,
-        signer: SigningIdentity,
+        signer: CurrentIdentity,
     ) -> Result<Self, ChainError> {
         let store = Self::open_store(dir, channel)?;
         if store.height() == 0 {
@@ -182,7 +182,7 @@ impl Chain {
     }
 
     /// Opens a chain that has at least its genesis block.
-    pub(crate) fn open(dir: &Path, channel: &str, signer: SigningIdentity) -> Result<Self, ChainError> {
+    pub(crate) fn open(dir: &Path, channel: &str, signer: CurrentIdentity) -> Result<Self, ChainError> {
         let store = Self::open_store(dir, channel)?;
         let height = store.height();
         if height == 0 {
@@ -256,8 +256,8 @@ impl Chain {
         &self.store
     }
 
-    pub(crate) fn signer(&self) -> &SigningIdentity {
-        &self.signer
+    pub(crate) fn signer(&self) -> SigningIdentity {
+        self.signer.get()
     }
 
     pub(crate) fn height(&self) -> u64 {
@@ -348,7 +348,7 @@ impl Chain {
             &mut block,
             effective.last_config,
             &consenter_metadata.encode_to_vec(),
-            &self.signer,
+            &self.signer.get(),
         )
         .map_err(|e| ChainError::Sign {
             channel: self.channel.clone(),

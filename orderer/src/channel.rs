@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use prost::Message;
 use selvedge_channel::verify::check_block_content;
 use selvedge_channel::{Bundle, NodeRole};
-use selvedge_msp::SigningIdentity;
+use selvedge_msp::CurrentIdentity;
 use selvedge_proto::{block_hash, common};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// What every channel of the node shares.
 pub(crate) struct NodeContext {
-    pub(crate) signer: SigningIdentity,
+    pub(crate) signer: CurrentIdentity,
     pub(crate) dialling: Arc<Dialling>,
     pub(crate) own_address: String,
     pub(crate) raft: RaftConfig,
@@ -273,7 +273,7 @@ impl OrdererChannel {
             };
             turn += 1;
             let start = self.chain().map_or(0, |c| c.height());
-            let signer = &self.context.signer;
+            let signer = &self.context.signer.get();
             let blocks = puller
                 .delivered(source, roots.clone(), signer, &self.id, start, target.number)
                 .await;
@@ -379,7 +379,7 @@ impl OrdererChannel {
             turn += 1;
             let source = member.address();
             let roots = orderer_roots(&head.bundle);
-            let signer = &self.context.signer;
+            let signer = &self.context.signer.get();
             let mut changes = chain.config_changes();
             changes.borrow_and_update();
             let blocks = puller

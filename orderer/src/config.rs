@@ -13,6 +13,7 @@
 //! data_dir: data
 //! joined_dir: joined                              # not inside of data_dir: what a node that lost its data joins again
 //! raft: {heartbeat: 150ms, election: 500ms}
+//! renewal: {ca_url: "https://localhost:7054", tls_roots: [tls/ca.crt], identity_ca: ca-orderer, tls_ca: tlsca-orderer}
 //! ```
 //! Paths are relative to the file.
 
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use selvedge_operations::OperationsConfig;
+use selvedge_renewal::RenewalConfig;
 use serde::Deserialize;
 
 use crate::OrdererError;
@@ -60,6 +62,9 @@ pub struct OrdererConfig {
     /// Raft's clock.
     #[serde(default)]
     pub raft: RaftConfig,
+    /// Where and when the node renews its certificates; absent: it does not, but takes up what others put into its files.
+    #[serde(default)]
+    pub renewal: Option<RenewalConfig>,
 }
 
 /// TLS of a listener.
@@ -202,6 +207,9 @@ impl OrdererConfig {
         if let Some(operations) = &mut self.operations {
             operations.resolve(base);
         }
+        if let Some(renewal) = &mut self.renewal {
+            renewal.resolve(base);
+        }
         if let Some(tls) = &mut self.cluster.tls {
             tls.certificate = base.join(&tls.certificate);
             tls.key = base.join(&tls.key);
@@ -227,6 +235,9 @@ impl OrdererConfig {
                 dir.display(),
                 self.data_dir.display()
             ));
+        }
+        if let Some(renewal) = &self.renewal {
+            renewal.check()?;
         }
         if self.raft.heartbeat.is_zero() || self.raft.election < self.raft.heartbeat * 2 {
             return Err(format!(

@@ -1,5 +1,6 @@
 //! The node: listeners, services, start and stop.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,13 +10,15 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use selvedge_comm::{
-    ClientAuth, MAX_MESSAGE_BYTES, ServerTls, TlsIdentity, bind, client_certificate, serve_grpc, serve_http,
+    ClientAuth, CommError, MAX_MESSAGE_BYTES, Roots, ServerTls, TlsIdentity, bind, client_certificate,
+    serve_grpc, serve_http,
 };
-use selvedge_msp::{Certificate, SigningIdentity};
+use selvedge_msp::{Certificate, CurrentIdentity, SigningIdentity};
 use selvedge_operations::OperationsListener;
 use selvedge_proto::orderer::atomic_broadcast_server::{AtomicBroadcast, AtomicBroadcastServer};
 use selvedge_proto::selvedge::cluster::cluster_server::ClusterServer;
 use selvedge_proto::{common, orderer};
+use selvedge_renewal::{Keeper, Keeping};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -46,6 +49,7 @@ pub struct Orderer {
     operations_address: Option<SocketAddr>,
     stop: CancellationToken,
     servers: JoinSet<Result<(), OrdererError>>,
+    _keeping: Keeping,
 }
 
 struct Ordering {
@@ -108,18 +112,49 @@ fn read_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, OrdererError> {
     paths.iter().map(|p| read(p)).collect()
 }
 
-fn server_tls(config: &TlsConfig, client_auth: ClientAuth) -> Result<ServerTls, OrdererError> {
-    Ok(ServerTls {
-        identity: TlsIdentity::from_files(&config.certificate, &config.key)?,
-        client_roots: read_all(&config.client_roots)?,
-        client_auth,
-    })
+/// The node's TLS certificates and those who are to look after them. Listeners that share a file share a certificate.
+struct Material {
+    keeper: Keeper,
+    open: BTreeMap<PathBuf, TlsIdentity>,
 }
 
-fn dialling(config: &OrdererConfig) -> Result<Dialling, OrdererError> {
+impl Material {
+    fn identity(
+        &mut self,
+        name: &'static str,
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<TlsIdentity, OrdererError> {
+        if let Some(open) = self.open.get(certificate) {
+            return Ok(open.clone());
+        }
+        let identity = TlsIdentity::from_files(certificate, key)?;
+        let kept = self.keeper.tls(name, certificate, key, identity.clone());
+        kept.map_err(CommError::Tls)?;
+        self.open.insert(certificate.to_owned(), identity.clone());
+        Ok(identity)
+    }
+
+    fn server(
+        &mut self,
+        name: &'static str,
+        config: &TlsConfig,
+        client_auth: ClientAuth,
+    ) -> Result<ServerTls, OrdererError> {
+        let client_roots = Roots::from(read_all(&config.client_roots)?);
+        self.keeper.roots(&config.client_roots, client_roots.clone());
+        Ok(ServerTls {
+            identity: self.identity(name, &config.certificate, &config.key)?,
+            client_roots,
+            client_auth,
+        })
+    }
+}
+
+fn dialling(config: &OrdererConfig, material: &mut Material) -> Result<Dialling, OrdererError> {
     let identity = match (&config.cluster.tls, &config.tls) {
-        (Some(tls), _) => Some(TlsIdentity::from_files(&tls.certificate, &tls.key)?),
-        (None, Some(tls)) => Some(TlsIdentity::from_files(&tls.certificate, &tls.key)?),
+        (Some(tls), _) => Some(material.identity("cluster", &tls.certificate, &tls.key)?),
+        (None, Some(tls)) => Some(material.identity("tls", &tls.certificate, &tls.key)?),
         (None, None) => None,
     };
     Ok(Dialling {
@@ -158,9 +193,21 @@ impl Orderer {
                 why: e.to_string(),
             }
         })?;
+        let mut material = Material {
+            keeper: Keeper::new(&config.id, config.renewal.clone()),
+            open: BTreeMap::new(),
+        };
+        let current = CurrentIdentity::from(signer.clone());
+        let adopted = current.clone();
+        material
+            .keeper
+            .identity(&config.msp_dir, &signer, move |identity| {
+                adopted.replace(identity);
+                Ok(())
+            });
         let context = Arc::new(NodeContext {
-            signer,
-            dialling: Arc::new(dialling(&config)?),
+            signer: current,
+            dialling: Arc::new(dialling(&config, &mut material)?),
             own_address: config.external_address.clone(),
             raft: config.raft.clone(),
             metrics: Arc::default(),
@@ -170,14 +217,15 @@ impl Orderer {
             .as_ref()
             .is_some_and(|t| t.client_auth == ClientAuthConfig::Require);
         let tls = match &config.tls {
-            Some(tls) if bound => Some(server_tls(tls, ClientAuth::Require)?),
-            Some(tls) => Some(server_tls(tls, ClientAuth::Request)?),
+            Some(tls) if bound => Some(material.server("tls", tls, ClientAuth::Require)?),
+            Some(tls) => Some(material.server("tls", tls, ClientAuth::Request)?),
             None => None,
         };
         let (listener, address) = listen(&config.listen).await?;
         let admin = match &config.admin {
             Some(admin) => {
-                let tls = admin.tls.as_ref().map(|t| server_tls(t, ClientAuth::Require));
+                let tls = admin.tls.as_ref();
+                let tls = tls.map(|t| material.server("admin-tls", t, ClientAuth::Require));
                 Some((listen(&admin.listen).await?, tls.transpose()?))
             }
             None => None,
@@ -213,6 +261,7 @@ impl Orderer {
                     .max_encoding_message_size(MAX_MESSAGE_BYTES),
             );
         let watched = operations::of(&registrar);
+        let keeping = material.keeper.start(&watched);
         let routes = operations::grpc(&watched).watch(routes.routes());
         let stopped = stop.clone().cancelled_owned();
         servers.spawn(async move { Ok(serve_grpc(listener, tls, routes, stopped).await?) });
@@ -237,6 +286,7 @@ impl Orderer {
             operations_address,
             stop,
             servers,
+            _keeping: keeping,
         })
     }
 

@@ -113,12 +113,16 @@ pub(crate) fn of(registrar: &Arc<Registrar>) -> Operations {
                 .collect()
         });
     }
-    let not_after = registrar.identity().certificate().not_after();
+    let node = Arc::downgrade(registrar);
     metrics.gauge(
         "selvedge_identity_days_left",
         "Days until the certificate of the node's identity expires.",
         &[],
-        move || vec![(Vec::new(), days_until(not_after))],
+        move || {
+            let node = node.upgrade().map(|node| node.identity());
+            let left = node.map(|identity| (Vec::new(), days_until(identity.certificate().not_after())));
+            left.into_iter().collect()
+        },
     );
     let node = Arc::downgrade(registrar);
     operations.health.add(move || {

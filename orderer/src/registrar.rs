@@ -92,8 +92,8 @@ impl Registrar {
     }
 
     /// Who this node is.
-    pub(crate) fn identity(&self) -> &selvedge_msp::SigningIdentity {
-        &self.context.signer
+    pub(crate) fn identity(&self) -> selvedge_msp::SigningIdentity {
+        self.context.signer.get()
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<OrdererChannel>> {
@@ -248,7 +248,7 @@ fn prepare(
     target: &Path,
     id: &str,
     block: &common::Block,
-    signer: selvedge_msp::SigningIdentity,
+    signer: selvedge_msp::CurrentIdentity,
 ) -> Result<(), String> {
     let io = |e: std::io::Error| e.to_string();
     if fresh.exists() {

@@ -377,7 +377,7 @@ fn config_transaction(chain: &Chain, update: &common::Envelope) -> Result<(u64, 
         selvedge_channel::consensus::check(after, &next).map_err(|e| Refusal::bad(e.to_string()))?;
         selvedge_channel::consensus::check_change(before, after).map_err(|e| Refusal::bad(e.to_string()))?;
     }
-    let transaction = selvedge_channel::update::config_transaction(chain.channel(), &config, chain.signer())
+    let transaction = selvedge_channel::update::config_transaction(chain.channel(), &config, &chain.signer())
         .map_err(|e| Refusal::new(common::Status::InternalServerError, e.to_string()))?;
     filter::check_size(&bundle, &transaction)?;
     Ok((bundle.sequence(), transaction))

@@ -12,6 +12,7 @@
 //! gateway: {endorsement_timeout: 30s, broadcast_timeout: 30s, peers: [{address: "peer1.org1.example.com:8051", msp_id: Org1MSP}]}
 //! chaincode: {timeout: 30s}
 //! address_overrides: {"orderer0.example.com:7050": "127.0.0.1:7050"}
+//! renewal: {ca_url: "https://localhost:7054", tls_roots: [tls/ca.crt], identity_ca: ca-org1, tls_ca: tlsca-org1}
 //! ```
 //! Paths are relative to the file.
 
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use selvedge_comm::{ClientAuth, CommError, ServerTls, TlsIdentity};
 use selvedge_operations::OperationsConfig;
+use selvedge_renewal::RenewalConfig;
 use serde::Deserialize;
 
 use crate::chaincode::RuntimeConfig;
@@ -81,6 +83,9 @@ pub struct PeerConfig {
     /// the configured host.
     #[serde(default)]
     pub address_overrides: BTreeMap<String, String>,
+    /// Where and when the peer renews its certificates; absent: it does not, but takes up what others put into its files.
+    #[serde(default)]
+    pub renewal: Option<RenewalConfig>,
 }
 
 /// TLS of the listener.
@@ -214,11 +219,11 @@ impl TlsConfig {
         TlsIdentity::from_files(&self.certificate, &self.key)
     }
 
-    /// Settings of the listener.
+    /// Settings of the listener, which shows `identity`.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn server(&self) -> Result<ServerTls, CommError> {
+    pub fn server(&self, identity: TlsIdentity) -> Result<ServerTls, CommError> {
         let client_roots = self
             .client_roots
             .iter()
@@ -228,10 +233,10 @@ impl TlsConfig {
                     source,
                 })
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(ServerTls {
-            identity: self.identity()?,
-            client_roots,
+            identity,
+            client_roots: client_roots.into(),
             client_auth: match self.client_auth {
                 ClientAuthConfig::Request => ClientAuth::Request,
                 ClientAuthConfig::Require => ClientAuth::Require,
@@ -276,11 +281,17 @@ impl PeerConfig {
         if let Some(operations) = &mut config.operations {
             operations.resolve(base);
         }
+        if let Some(renewal) = &mut config.renewal {
+            renewal.resolve(base);
+        }
         config.check()?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), String> {
+        if let Some(renewal) = &self.renewal {
+            renewal.check()?;
+        }
         for (name, address) in [
             ("listen", &self.listen),
             ("external_address", &self.external_address),

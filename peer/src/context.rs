@@ -9,10 +9,10 @@ use crate::channel::PeerChannel;
 
 /// The peer as its endorser sees it.
 pub trait PeerContext: Send + Sync + 'static {
-    /// The identity that this peer endorses with.
-    fn identity(&self) -> &SigningIdentity;
+    /// The identity that this peer endorses with, as it is at the moment: renewal replaces it.
+    fn identity(&self) -> SigningIdentity;
     /// Holds this peer's own MSP and no other: it judges proposals that name no channel (spec 08 §1.2, §2).
-    fn local_msp(&self) -> &MspManager;
+    fn local_msp(&self) -> Arc<MspManager>;
     /// A channel that this peer has joined.
     fn channel(&self, id: &str) -> Option<Arc<PeerChannel>>;
     /// Ids of the channels that this peer has joined, sorted.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use selvedge_channel::{Bundle, NodeRole};
-use selvedge_msp::{MspManager, SigningIdentity};
+use selvedge_msp::{CurrentIdentity, MspManager, SigningIdentity};
 use selvedge_proto::common;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -49,8 +49,9 @@ struct Joined {
 
 /// The peer without its services.
 pub(crate) struct PeerNode {
-    identity: SigningIdentity,
-    local_msp: MspManager,
+    identity: CurrentIdentity,
+    /// Replaced when the files of the MSP change.
+    local_msp: RwLock<Arc<MspManager>>,
     data_dir: PathBuf,
     pulling: PullerOptions,
     runtime: Handle,
@@ -63,14 +64,14 @@ pub(crate) struct PeerNode {
 impl PeerNode {
     /// A peer without channels. Must be called within a tokio runtime.
     pub(crate) fn new(
-        identity: SigningIdentity,
+        identity: CurrentIdentity,
         local_msp: MspManager,
         data_dir: &Path,
         pulling: PullerOptions,
     ) -> Self {
         Self {
             identity,
-            local_msp,
+            local_msp: RwLock::new(Arc::new(local_msp)),
             data_dir: data_dir.to_owned(),
             pulling,
             runtime: Handle::current(),
@@ -78,6 +79,11 @@ impl PeerNode {
             joining: Mutex::new(()),
             metrics: Arc::default(),
         }
+    }
+
+    /// Judges proposals outside of channels by another state of the peer's own MSP from now on.
+    pub(crate) fn replace_local_msp(&self, msp: MspManager) {
+        *self.local_msp.write() = Arc::new(msp);
     }
 
     /// What is measured of the channels.
@@ -199,12 +205,12 @@ impl PeerNode {
 }
 
 impl PeerContext for PeerNode {
-    fn identity(&self) -> &SigningIdentity {
-        &self.identity
+    fn identity(&self) -> SigningIdentity {
+        self.identity.get()
     }
 
-    fn local_msp(&self) -> &MspManager {
-        &self.local_msp
+    fn local_msp(&self) -> Arc<MspManager> {
+        Arc::clone(&self.local_msp.read())
     }
 
     fn channel(&self, id: &str) -> Option<Arc<PeerChannel>> {

@@ -58,12 +58,16 @@ pub(crate) fn of(node: &Arc<PeerNode>, runtime: &ChaincodeRuntime) -> Operations
                 .collect()
         },
     );
-    let not_after = node.identity().certificate().not_after();
+    let peer = Arc::downgrade(node);
     metrics.gauge(
         "selvedge_identity_days_left",
         "Days until the certificate of the node's identity expires.",
         &[],
-        move || vec![(Vec::new(), days_until(not_after))],
+        move || {
+            let identity = peer.upgrade().map(|node| node.identity());
+            let left = identity.map(|i| (Vec::new(), days_until(i.certificate().not_after())));
+            left.into_iter().collect()
+        },
     );
 
     let peer = Arc::downgrade(node);

@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use selvedge_comm::{CommError, TlsIdentity, bind, serve_grpc};
+use selvedge_comm::{CommError, ServerTls, TlsIdentity, bind, serve_grpc};
 use selvedge_msp::dir::{DirError, read_msp_config};
-use selvedge_msp::{Msp, MspError, MspManager, MspVersion, SigningIdentity, SigningIdentityError};
+use selvedge_msp::{
+    CurrentIdentity, Msp, MspError, MspManager, MspVersion, SigningIdentity, SigningIdentityError,
+};
 use selvedge_operations::{Operations, OperationsError, OperationsListener};
 use selvedge_proto::common;
+use selvedge_renewal::{Keeper, Keeping};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -91,6 +94,7 @@ pub struct Peer {
     operations_address: Option<SocketAddr>,
     shutdown: CancellationToken,
     servers: Vec<JoinHandle<Result<(), CommError>>>,
+    _keeping: Keeping,
 }
 
 impl std::fmt::Debug for Peer {
@@ -128,7 +132,10 @@ impl Peer {
         })?;
         let local_msp = local_msp(&config)?;
         let tls = config.tls.as_ref().map(|tls| tls.identity()).transpose()?;
-        let server_tls = config.tls.as_ref().map(|tls| tls.server()).transpose()?;
+        let server_tls = match (&config.tls, &tls) {
+            (Some(settings), Some(identity)) => Some(settings.server(identity.clone())?),
+            _ => None,
+        };
         // Listening first: an address that is taken is found out before anything is opened.
         let listener = bind(&config.listen).await?;
         let address = local_address(&listener, &config.listen)?;
@@ -137,12 +144,14 @@ impl Peer {
             None => None,
         };
 
+        let current = CurrentIdentity::from(identity.clone());
         let node = Arc::new(PeerNode::new(
-            identity.clone(),
+            current.clone(),
             local_msp,
             &config.data_dir,
-            pulling(identity, tls.clone(), &config),
+            pulling(current.clone(), tls.clone(), &config),
         ));
+        let keeper = keeper(&config, &node, (&identity, current), server_tls.as_ref())?;
         let (packages_dir, limits) = (config.data_dir.join(CHAINCODE_DIR), (&config.chaincode).into());
         let opening = Arc::clone(&node);
         let opened = tokio::task::spawn_blocking(move || {
@@ -164,6 +173,7 @@ impl Peer {
 
         let shutdown = CancellationToken::new();
         let watched = operations::of(&node, &runtime);
+        let keeping = keeper.start(&watched);
         let routes = routes(&config, &node, &runtime, tls, &shutdown, &watched);
         let routes = operations::grpc(&watched).watch(routes);
         let mut servers = vec![tokio::spawn(serve_grpc(
@@ -187,6 +197,7 @@ impl Peer {
             operations_address,
             shutdown,
             servers,
+            _keeping: keeping,
         })
     }
 
@@ -276,7 +287,44 @@ fn local_msp(config: &PeerConfig) -> Result<MspManager, PeerError> {
     Ok(MspManager::new(vec![msp]))
 }
 
-fn pulling(identity: SigningIdentity, tls: Option<TlsIdentity>, config: &PeerConfig) -> PullerOptions {
+/// Who looks after the peer's certificates: its identity, its TLS certificate, and what it trusts in its own organisation.
+fn keeper(
+    config: &PeerConfig,
+    node: &Arc<PeerNode>,
+    (identity, current): (&SigningIdentity, CurrentIdentity),
+    server: Option<&ServerTls>,
+) -> Result<Keeper, CommError> {
+    let mut keeper = Keeper::new(&config.id, config.renewal.clone());
+    // What is trusted comes before what depends on it.
+    let (peer, settings) = (Arc::downgrade(node), config.clone());
+    let read = move || read_msp_config(&settings.msp_dir, &settings.msp_id).map_err(|e| e.to_string());
+    let known = parking_lot::Mutex::new(read().map_err(CommError::Tls)?);
+    keeper.follow("the peer's own MSP", move || {
+        let found = read()?;
+        let mut known = known.lock();
+        if *known == found {
+            return Ok(false);
+        }
+        let msp = Msp::new(&found, MspVersion::LATEST).map_err(|e| e.to_string())?;
+        if let Some(node) = peer.upgrade() {
+            node.replace_local_msp(MspManager::new(vec![msp]));
+        }
+        *known = found;
+        Ok(true)
+    });
+    keeper.identity(&config.msp_dir, identity, move |identity| {
+        current.replace(identity);
+        Ok(())
+    });
+    if let (Some(files), Some(server)) = (&config.tls, server) {
+        let kept = keeper.tls("tls", &files.certificate, &files.key, server.identity.clone());
+        kept.map_err(CommError::Tls)?;
+        keeper.roots(&files.client_roots, server.client_roots.clone());
+    }
+    Ok(keeper)
+}
+
+fn pulling(identity: CurrentIdentity, tls: Option<TlsIdentity>, config: &PeerConfig) -> PullerOptions {
     PullerOptions {
         tls,
         address_overrides: config.address_overrides.clone(),

@@ -31,7 +31,8 @@ pub(crate) fn judge(context: &dyn PeerContext, channel: &str, signed: &SignedDat
         .filter_map(|id| context.channel(id))
         .map(|channel| channel.bundle())
         .collect();
-    let sets = std::iter::once(context.local_msp()).chain(bundles.iter().map(|b| b.msps()));
+    let local = context.local_msp();
+    let sets = std::iter::once(&*local).chain(bundles.iter().map(|b| b.msps()));
     // One whose own organisation is a member, but who is not valid there (revoked, say), is told so: the organisation may
     // know of the channel, and other channels' word for the caller does not count in this one.
     let there = context

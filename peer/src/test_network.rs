@@ -143,7 +143,7 @@ pub(crate) fn genesis(channel: &str, orderer: &Org, orgs: &[&Org]) -> common::Bl
 /// A peer without network.
 pub(crate) struct TestPeer {
     identity: SigningIdentity,
-    local_msp: MspManager,
+    local_msp: Arc<MspManager>,
     channels: RwLock<BTreeMap<String, Arc<PeerChannel>>>,
     dir: tempfile::TempDir,
 }
@@ -153,7 +153,7 @@ impl TestPeer {
         let local = Msp::new(&org.msp_config(), MspVersion::LATEST).unwrap();
         Arc::new(Self {
             identity: org.holder("peer0", "peer", &[], now() + DAY),
-            local_msp: MspManager::new(vec![local]),
+            local_msp: Arc::new(MspManager::new(vec![local])),
             channels: RwLock::default(),
             dir: tempfile::tempdir().unwrap(),
         })
@@ -168,12 +168,12 @@ impl TestPeer {
 }
 
 impl PeerContext for TestPeer {
-    fn identity(&self) -> &SigningIdentity {
-        &self.identity
+    fn identity(&self) -> SigningIdentity {
+        self.identity.clone()
     }
 
-    fn local_msp(&self) -> &MspManager {
-        &self.local_msp
+    fn local_msp(&self) -> Arc<MspManager> {
+        Arc::clone(&self.local_msp)
     }
 
     fn channel(&self, id: &str) -> Option<Arc<PeerChannel>> {

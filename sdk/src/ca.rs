@@ -168,6 +168,12 @@ struct RevokeResult {
 }
 
 #[derive(Deserialize)]
+struct CrlResult {
+    #[serde(rename = "CRL", default)]
+    crl: String,
+}
+
+#[derive(Deserialize)]
 struct RevokedCertificate {
     #[serde(rename = "Serial")]
     serial: String,
@@ -363,6 +369,19 @@ impl CaClient {
                 .collect(),
             crl_pem,
         })
+    }
+
+    /// The authority's revocation lists, PEM, of everything that it ever revoked, also of what has ended since: the ledger does
+    /// not look at the end of a certificate. One list, or one for each authority that it took over from as well.
+    ///
+    /// # Errors
+    /// The registrar may not, or the CA cannot be reached.
+    pub async fn revocation_lists(&self, registrar: &SigningIdentity) -> Result<String, Error> {
+        let body = serde_json::json!({ "caname": self.ca_name, "expireafter": "1970-01-01T00:00:00Z" });
+        let result: CrlResult = self
+            .signed("/api/v1/gencrl", registrar, body.to_string().into())
+            .await?;
+        self.base64_text("CRL", &result.crl)
     }
 
     fn enroll_body(&self, id: &str, request: &EnrollRequest, key: &PrivateKey) -> Result<Bytes, Error> {

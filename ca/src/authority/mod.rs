@@ -3,6 +3,7 @@
 mod affiliations;
 mod identities;
 mod issue;
+mod issued;
 mod revocation;
 
 use std::path::Path;
@@ -35,6 +36,7 @@ pub(crate) struct Authority {
     pub(crate) password_attempts: u32,
     pub(crate) reenroll_grace: Duration,
     signer: CertificateAuthority,
+    previous: Vec<Previous>,
     /// The signer's certificate and those above it, the root last.
     chain: Vec<Certificate>,
     certificate_seconds: i64,
@@ -42,6 +44,13 @@ pub(crate) struct Authority {
     crl_expiry: Duration,
     allow_identity_removal: bool,
     allow_affiliation_removal: bool,
+}
+
+/// An authority that this one has taken over from.
+struct Previous {
+    certificate: Certificate,
+    /// Signs revocation lists of what it has issued.
+    signer: Option<CertificateAuthority>,
 }
 
 /// Seconds since 1970.
@@ -92,6 +101,20 @@ impl Authority {
         };
         let signer = CertificateAuthority::from_pem(&read(&config.certificate)?, &read(&config.key)?)
             .map_err(|e| unusable(e.to_string()))?;
+        let mut previous = Vec::new();
+        for old in &config.previous {
+            let text = read(&old.certificate)?;
+            let certificate = Certificate::from_pem(text.as_bytes())
+                .map_err(|e| unusable(format!("{}: {e}", old.certificate.display())))?;
+            let signer = match &old.key {
+                None => None,
+                Some(key) => Some(
+                    CertificateAuthority::from_pem(&text, &read(key)?)
+                        .map_err(|e| unusable(format!("{}: {e}", old.certificate.display())))?,
+                ),
+            };
+            previous.push(Previous { certificate, signer });
+        }
         let above = config.chain.as_deref().map(read).transpose()?.unwrap_or_default();
         let chain = chain_to_root(signer.certificate(), &above).map_err(unusable)?;
         let path = data_dir.join(format!("{}.db", config.name));
@@ -120,6 +143,7 @@ impl Authority {
             password_attempts: config.password_attempts,
             reenroll_grace: config.reenroll_grace,
             signer,
+            previous,
             chain,
             certificate_seconds: config.certificate_seconds,
             ca_certificate_seconds: config.ca_certificate_seconds,
@@ -137,6 +161,9 @@ impl Authority {
             let identity = bootstrap_identity(&config.bootstrap.id, hash);
             authority.registry.insert(&identity).map_err(failed)?;
         }
+        for file in &config.issued {
+            authority.take_over(file).map_err(failed)?;
+        }
         Ok(authority)
     }
 
@@ -153,6 +180,14 @@ impl Authority {
     /// The certificate that signs.
     pub(crate) fn certificate(&self) -> &Certificate {
         self.signer.certificate()
+    }
+
+    /// Whether this authority, or one that it took over from, has signed the certificate.
+    pub(crate) fn issued(&self, certificate: &Certificate) -> bool {
+        let previous = self.previous.iter().map(|p| &p.certificate);
+        std::iter::once(self.certificate())
+            .chain(previous)
+            .any(|issuer| certificate.is_signed_by(issuer))
     }
 
     /// An identity by name, or 404/63.

@@ -1,6 +1,6 @@
 //! Revoking identities and certificates, and revocation lists (spec 06 §3).
 
-use selvedge_msp::RevokedCertificate;
+use selvedge_msp::{Certificate, CertificateAuthority, RevokedCertificate};
 
 use super::{Authority, unix_now};
 use crate::attributes::{check_has, check_manages};
@@ -170,16 +170,32 @@ impl Authority {
             .registry
             .revoked(request.revoked, expires)
             .map_err(|e| Refusal::internal(38, e))?;
-        let entries = revoked
-            .iter()
-            .map(entry)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| Refusal::internal(38, e))?;
         let number = self.registry.count("crl").map_err(|e| Refusal::internal(41, e))?;
         let expiry = i64::try_from(self.crl_expiry.as_secs()).unwrap_or(i64::MAX);
-        self.signer
-            .crl(&entries, number, now, now.saturating_add(expiry))
-            .map_err(|e| Refusal::internal(41, e))
+        let list = |signer: &CertificateAuthority, of: &dyn Fn(&str) -> bool| {
+            let entries = revoked
+                .iter()
+                .filter(|c| of(&c.aki))
+                .map(entry)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|e| Refusal::internal(38, e))?;
+            let signed = signer.crl(&entries, number, now, now.saturating_add(expiry));
+            signed.map_err(|e| Refusal::internal(41, e))
+        };
+        let key_of = |certificate: &Certificate| {
+            normal_hex(&certificate.subject_key_id().map(hex::encode).unwrap_or_default())
+        };
+        let previous: Vec<String> = self.previous.iter().map(|p| key_of(&p.certificate)).collect();
+        let mut text = list(&self.signer, &|aki| !previous.contains(&normal_hex(aki)))?;
+        // A list counts for the authority that signed it, so those that came before have their own.
+        for old in &self.previous {
+            let key = key_of(&old.certificate);
+            let has = revoked.iter().any(|c| normal_hex(&c.aki) == key);
+            if let Some(signer) = old.signer.as_ref().filter(|_| has) {
+                text.push_str(&list(signer, &|aki| normal_hex(aki) == key)?);
+            }
+        }
+        Ok(text)
     }
 }
 

@@ -4,14 +4,49 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ConfigArg, NetworkArg};
+use super::{ChannelsArgs, ConfigArg, NetworkArg};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CaCommand {
     /// Run until SIGTERM or SIGINT.
     Start(ConfigArg),
-    /// Revoke an identity with all its certificates, or one certificate.
+    /// Revoke an identity with all its certificates, or one certificate, and let the channels of the organisation know.
     Revoke(RevokeArgs),
+    /// Put the authority's revocation list into the channels of the organisation (`revoke` does it too).
+    PublishCrl(PublishCrlArgs),
+    /// Go over to a new root in three steps: make it known, let it issue, retire the old one.
+    Rotate(RotateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PublishCrlArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArg,
+    /// Domain of the organisation, for example `org1.example.com`.
+    #[arg(long)]
+    pub(crate) org: String,
+    #[command(flatten)]
+    pub(crate) channels: ChannelsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArg,
+    /// Domain of the organisation, for example `org1.example.com`.
+    #[arg(long)]
+    pub(crate) org: String,
+    /// Second step: the new root issues from now on; nodes renew their certificates by themselves.
+    #[arg(long, conflicts_with = "retire")]
+    pub(crate) switch: bool,
+    /// Third step: the old root is taken out of the channels and folders, and what it issued counts no more.
+    #[arg(long)]
+    pub(crate) retire: bool,
+    /// Retire the old root although certificates that it issued are still in use.
+    #[arg(long, requires = "retire")]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) channels: ChannelsArgs,
 }
 
 #[derive(Debug, Args)]
@@ -33,6 +68,11 @@ pub(crate) struct RevokeArgs {
     /// File for the authority's new revocation list (PEM).
     #[arg(long)]
     pub(crate) crl: Option<PathBuf>,
+    /// Revoke at the authority only; `selvedge ca publish-crl` lets the channels know later.
+    #[arg(long, conflicts_with_all = ["channels", "out"])]
+    pub(crate) no_channels: bool,
+    #[command(flatten)]
+    pub(crate) channels: ChannelsArgs,
 }
 
 #[derive(Debug, Subcommand)]

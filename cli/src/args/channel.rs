@@ -147,6 +147,30 @@ pub(crate) struct UpdateArgs {
     pub(crate) out: Option<PathBuf>,
 }
 
+/// Which channels a change of an organisation is for, and who signs it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ChannelsArgs {
+    /// Channels, separated by commas; all that the organisation is in if absent.
+    #[arg(
+        short = 'C',
+        long = "channel",
+        value_delimiter = ',',
+        value_name = "CHANNEL,CHANNEL"
+    )]
+    pub(crate) channels: Option<Vec<String>>,
+    /// Who signs, for example `Admin@org1.example.com`; may be given several times. If absent, those administrators in
+    /// the network's folder whose signatures the update needs.
+    #[arg(long = "as", value_name = "USER@DOMAIN")]
+    pub(crate) signers: Vec<String>,
+    /// Show the differences and who would sign, and change no channel.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Write the signed updates into this folder, a file a channel, for others to sign (`channel sign`), instead of
+    /// submitting them.
+    #[arg(short, long, value_name = "DIR", conflicts_with = "dry_run")]
+    pub(crate) out: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct SetArgs {
     #[command(flatten)]

@@ -81,6 +81,11 @@ impl Nodes {
     }
 }
 
+/// Names of the channels that the nodes of the network are in.
+pub(crate) async fn channel_names(session: &Session) -> Vec<String> {
+    Nodes::ask(session).await.channels.into_keys().collect()
+}
+
 fn reason(error: &CliError) -> String {
     with_causes(error).trim_start_matches([':', ' ']).to_owned()
 }

@@ -1,14 +1,15 @@
 //! `selvedge channel …`: channels, their nodes and their configuration.
 
-mod look;
+pub(crate) mod look;
 mod members;
+pub(crate) mod msp;
 mod nodes;
 mod render;
 mod settings;
 pub(crate) mod source;
 mod update;
 
-use crate::args::ChannelCommand;
+use crate::args::{AddConsenterArgs, ChannelCommand};
 use crate::error::{CliError, During};
 use crate::session::{PeerRef, Session};
 
@@ -21,6 +22,14 @@ pub(crate) async fn peers_of<'a>(
     Ok(source::Current::fetch(session, reader, channel)
         .await?
         .peers(session))
+}
+
+/// `channel renew-consenter`
+pub(crate) async fn renew_consenter(args: &AddConsenterArgs) -> Result<(), CliError> {
+    update::change(&args.update, |session, bundle, tree| {
+        members::renew_consenter(args, session, bundle, tree)
+    })
+    .await
 }
 
 /// Runs a `selvedge channel` command.
@@ -70,12 +79,7 @@ pub(crate) async fn run(command: ChannelCommand) -> Result<(), CliError> {
             })
             .await
         }
-        ChannelCommand::RenewConsenter(args) => {
-            update::change(&args.update, |session, bundle, tree| {
-                members::renew_consenter(&args, session, bundle, tree)
-            })
-            .await
-        }
+        ChannelCommand::RenewConsenter(args) => renew_consenter(&args).await,
         ChannelCommand::RemoveConsenter(args) => {
             update::change(&args.update, |session, bundle, tree| {
                 members::remove_consenter(&args, session, bundle, tree)

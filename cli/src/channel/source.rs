@@ -31,6 +31,29 @@ impl Current {
         Ok(Self { bundle, block })
     }
 
+    /// As [`Self::fetch`], on behalf of `named`, or else of the first administrator in the network's folder who may read the
+    /// channel; gives who that is as well.
+    pub(crate) async fn fetch_by_any(
+        session: &Session,
+        named: Option<&str>,
+        channel: &str,
+    ) -> Result<(String, Self), CliError> {
+        let first = reader(session, named)?;
+        let refused = match Self::fetch(session, &first, channel).await {
+            Ok(current) => return Ok((first, current)),
+            Err(error) if named.is_some() => return Err(error),
+            Err(error) => error,
+        };
+        for other in session.administrators() {
+            if other != first
+                && let Ok(current) = Self::fetch(session, &other, channel).await
+            {
+                return Ok((other, current));
+            }
+        }
+        Err(refused)
+    }
+
     /// Number of the block that holds the configuration.
     pub(crate) fn block_number(&self) -> u64 {
         number(&self.block)

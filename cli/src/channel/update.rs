@@ -27,8 +27,8 @@ pub(super) async fn change(
 ) -> Result<(), CliError> {
     let session = Session::open(&args.channel.network.network)?;
     let channel = &args.channel.channel;
-    let reads_as = reader(&session, args.signers.first().map(String::as_str))?;
-    let current = Current::fetch(&session, &reads_as, channel).await?;
+    let named = args.signers.first().map(String::as_str);
+    let (reads_as, current) = Current::fetch_by_any(&session, named, channel).await?;
     let old = current.bundle.config();
     let mut tree = ConfigTree::from_config(old);
     edit(&session, &current.bundle, &mut tree)?;

@@ -38,6 +38,67 @@ pub(crate) struct NetworkConfig {
     /// Contracts that `network up` deploys.
     #[serde(default)]
     pub(crate) chaincodes: Vec<ChaincodeConfig>,
+    /// How long certificates live, and when they are renewed.
+    #[serde(default, skip_serializing_if = "CertificatesConfig::is_default")]
+    pub(crate) certificates: CertificatesConfig,
+}
+
+/// How long certificates live, and when they are renewed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CertificatesConfig {
+    /// Life of certificates of nodes, users and devices.
+    #[serde(with = "duration_text")]
+    pub(crate) life: Duration,
+    /// Life of the roots.
+    #[serde(with = "duration_text")]
+    pub(crate) ca_life: Duration,
+    /// How much of a life passes before a node renews, between 0 and 1.
+    pub(crate) renew_at: f64,
+    /// How often a node compares its clock with its authority's, and looks whether that has another root now.
+    #[serde(with = "duration_text")]
+    pub(crate) check: Duration,
+    /// How long after its end a certificate can still be renewed at the authority.
+    #[serde(with = "duration_text")]
+    pub(crate) reenroll_grace: Duration,
+}
+
+impl Default for CertificatesConfig {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 60 * 60;
+        Self {
+            life: Duration::from_secs(365 * DAY),
+            ca_life: Duration::from_secs(15 * 365 * DAY),
+            renew_at: 2.0 / 3.0,
+            check: Duration::from_secs(60 * 60),
+            reenroll_grace: Duration::from_secs(30 * DAY),
+        }
+    }
+}
+
+impl CertificatesConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !(self.renew_at > 0.0 && self.renew_at < 1.0) {
+            return Err(format!(
+                "certificates.renew_at: {} is not between 0 and 1",
+                self.renew_at
+            ));
+        }
+        for (name, value) in [
+            ("life", self.life),
+            ("ca_life", self.ca_life),
+            ("check", self.check),
+        ] {
+            if value.is_zero() {
+                return Err(format!("certificates.{name}: must be longer than nothing"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An organisation with orderers.
@@ -50,6 +111,12 @@ pub(crate) struct OrdererOrganization {
     pub(crate) msp_id: String,
     /// Domain of its host names.
     pub(crate) domain: String,
+    /// Its certificate authority.
+    #[serde(default)]
+    pub(crate) ca: Option<CaNode>,
+    /// Folder of key material that exists already, laid out as `cryptogen` does; relative to the network file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) material: Option<PathBuf>,
     /// Its orderers.
     pub(crate) orderers: Vec<OrdererNode>,
 }
@@ -85,6 +152,9 @@ pub(crate) struct PeerOrganization {
     /// Its certificate authority.
     #[serde(default)]
     pub(crate) ca: Option<CaNode>,
+    /// Folder of key material that exists already, laid out as `cryptogen` does; relative to the network file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) material: Option<PathBuf>,
     /// Its peers; the first is the anchor peer.
     pub(crate) peers: Vec<PeerNode>,
     /// Its REST interface with the page, if wanted.
@@ -241,7 +311,7 @@ impl NetworkConfig {
             path: path.to_owned(),
             source,
         })?;
-        let config: Self = serde_yaml_ng::from_str(&text).map_err(|e| CliError::BadConfig {
+        let mut config: Self = serde_yaml_ng::from_str(&text).map_err(|e| CliError::BadConfig {
             path: path.to_owned(),
             why: e.to_string(),
         })?;
@@ -249,7 +319,18 @@ impl NetworkConfig {
             path: path.to_owned(),
             why,
         })?;
+        config.resolve(path.parent().unwrap_or(Path::new(".")));
         Ok(config)
+    }
+
+    /// Makes paths of key material absolute: the copy of the file in the network's folder must mean the same.
+    fn resolve(&mut self, base: &Path) {
+        let orderers = self.orderer_organizations.iter_mut().map(|o| &mut o.material);
+        let peers = self.peer_organizations.iter_mut().map(|o| &mut o.material);
+        for material in orderers.chain(peers).flatten() {
+            let path = base.join(&*material);
+            *material = std::path::absolute(&path).unwrap_or(path);
+        }
     }
 
     /// The module file of a contract.
@@ -277,6 +358,7 @@ impl NetworkConfig {
         if self.orderer_organizations.iter().all(|o| o.orderers.is_empty()) {
             return Err("it has no orderer; give at least one under orderer_organizations".to_owned());
         }
+        self.certificates.check()?;
         let mut msp_ids = BTreeSet::new();
         let mut names = BTreeSet::new();
         let mut domains = BTreeSet::new();
@@ -351,7 +433,11 @@ impl NetworkConfig {
                 )
             })
         });
-        let cas = self.peer_organizations.iter().filter_map(|org| org.ca.as_ref());
+        let cas = self
+            .orderer_organizations
+            .iter()
+            .filter_map(|org| org.ca.as_ref());
+        let cas = cas.chain(self.peer_organizations.iter().filter_map(|org| org.ca.as_ref()));
         let cas = cas.flat_map(|ca| {
             std::iter::once((ca.listen.as_str(), ca.name.clone())).chain(
                 ca.operations_listen
@@ -386,6 +472,12 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let good = shipped("consortium.yaml");
+        let mut never = good.clone();
+        never.certificates.renew_at = 1.0;
+        assert!(never.check().unwrap_err().contains("renew_at"));
+        let mut same_port = good.clone();
+        same_port.orderer_organizations[0].ca = same_port.peer_organizations[0].ca.clone();
+        assert!(same_port.check().unwrap_err().contains("both listen on"));
         let mut twice = good.clone();
         twice.peer_organizations[1].peers[0].listen = twice.peer_organizations[0].peers[0].listen.clone();
         assert!(twice.check().unwrap_err().contains("both listen on"));

@@ -9,18 +9,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use selvedge_msp::dir::{MspDirContents, write_msp_dir};
 use selvedge_msp::{
-    CaSubject, Certificate, CertificateAuthority, IssueRequest, PrivateKey, SubjectExtra, Usage, Validity,
+    CaSubject, Certificate, CertificateAuthority, IssueRequest, PrivateKey, SigningIdentity, SubjectExtra,
+    Usage, Validity, write_public,
 };
 
 use crate::error::{CliError, During};
-use crate::network::config::{NetworkConfig, external};
-use crate::network::layout::{Layout, MemberLayout, OrgLayout};
+use crate::network::config::{CaNode, NetworkConfig, external};
+use crate::network::layout::{Layout, MemberLayout, OrgLayout, RootLayout};
+use crate::network::material;
 
-const DAY: i64 = 24 * 60 * 60;
-const CA_LIFE: i64 = 15 * 365 * DAY;
-const MEMBER_LIFE: i64 = 365 * DAY;
 /// Certificates are valid from a little before now, so that a node whose clock is behind accepts them.
-const CLOCK_SLACK: i64 = 5 * 60;
+pub(crate) const CLOCK_SLACK: i64 = 5 * 60;
 
 /// What a certificate says its holder is; NodeOUs make a role of it (spec 02 §13.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,20 +41,23 @@ impl Role {
     }
 }
 
-/// The two authorities of an organisation while its members are made.
+/// The two authorities of an organisation while its members are made. An organisation that came with its own material may
+/// keep the keys of its authorities to itself: then nothing can be issued here, and every member must be in the material.
 struct Authorities<'a> {
     layout: &'a OrgLayout,
     domain: &'a str,
-    identities: CertificateAuthority,
-    tls: CertificateAuthority,
+    identities: Option<CertificateAuthority>,
+    tls: Option<CertificateAuthority>,
     now: i64,
+    life: i64,
 }
 
 /// Makes everything that is missing. What exists already is kept, so that a network file may grow.
 pub(crate) fn create_all(config: &NetworkConfig, layout: &Layout) -> Result<(), CliError> {
     for org in &config.orderer_organizations {
         let org_layout = layout.orderer_org(&org.domain);
-        let authorities = Authorities::open(&org_layout, &org.domain, &org.name)?;
+        material::take_in(org.material.as_deref(), &org_layout, &org.domain, "orderers")?;
+        let authorities = Authorities::open(config, &org_layout, &org.domain, &org.name)?;
         for node in &org.orderers {
             let host = format!("{}.{}", node.name, org.domain);
             let address = external(node.external_address.as_deref(), &node.listen);
@@ -66,11 +68,15 @@ pub(crate) fn create_all(config: &NetworkConfig, layout: &Layout) -> Result<(), 
                 Role::Orderer,
             )?;
         }
+        if let Some(ca) = &org.ca {
+            authorities.ca_server(ca)?;
+        }
         authorities.user("Admin", Role::Admin)?;
     }
     for org in &config.peer_organizations {
         let org_layout = layout.peer_org(&org.domain);
-        let authorities = Authorities::open(&org_layout, &org.domain, &org.name)?;
+        material::take_in(org.material.as_deref(), &org_layout, &org.domain, "peers")?;
+        let authorities = Authorities::open(config, &org_layout, &org.domain, &org.name)?;
         for node in &org.peers {
             let host = format!("{}.{}", node.name, org.domain);
             let address = external(node.external_address.as_deref(), &node.listen);
@@ -82,13 +88,7 @@ pub(crate) fn create_all(config: &NetworkConfig, layout: &Layout) -> Result<(), 
             )?;
         }
         if let Some(ca) = &org.ca {
-            let host = format!("ca.{}", org.domain);
-            let address = external(ca.external_address.as_deref(), &ca.listen);
-            authorities.server_tls(
-                &org_layout.node("ca-server", &host),
-                &host,
-                &[&ca.listen, &address],
-            )?;
+            authorities.ca_server(ca)?;
         }
         authorities.user("Admin", Role::Admin)?;
         for number in 1..=org.users {
@@ -100,35 +100,37 @@ pub(crate) fn create_all(config: &NetworkConfig, layout: &Layout) -> Result<(), 
 
 /// TLS files of a server of a peer organisation besides its nodes; what exists already is kept.
 pub(crate) fn server_files(
+    config: &NetworkConfig,
     layout: &OrgLayout,
     domain: &str,
     name: &str,
     host: &str,
     listen: &str,
 ) -> Result<MemberLayout, CliError> {
-    let authorities = Authorities::open(layout, domain, name)?;
+    let authorities = Authorities::open(config, layout, domain, name)?;
     let member = layout.node("servers", host);
     authorities.server_tls(&member, host, &[listen, &external(None, listen)])?;
     Ok(member)
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn write(path: &Path, content: &str) -> Result<(), CliError> {
-    let failed = |source| CliError::WriteFile {
+/// Writes a file whole: nodes that run read it at any time.
+pub(crate) fn write(path: &Path, content: &str) -> Result<(), CliError> {
+    write_public(path, content.as_bytes()).map_err(|source| CliError::WriteFile {
         path: path.to_owned(),
         source,
-    };
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(failed)?;
-    }
-    std::fs::write(path, content).map_err(failed)
+    })
 }
 
-fn write_key(path: &Path, key: &PrivateKey) -> Result<(), CliError> {
+pub(crate) fn seconds(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn write_key(path: &Path, key: &PrivateKey) -> Result<(), CliError> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|source| CliError::WriteFile {
             path: path.to_owned(),
@@ -143,24 +145,30 @@ fn new_key() -> Result<PrivateKey, CliError> {
     PrivateKey::generate().during(|| "cannot make a private key".to_owned())
 }
 
-/// Reads an authority, or makes it.
-fn authority(
-    certificate: &Path,
-    key: &Path,
-    common_name: String,
-    organization: &str,
-    now: i64,
-) -> Result<CertificateAuthority, CliError> {
+/// Reads an authority whose key is here.
+pub(crate) fn read_authority(root: &RootLayout) -> Result<Option<CertificateAuthority>, CliError> {
+    let (certificate, key) = (root.certificate(), root.key());
     let read = |path: &Path| {
         std::fs::read_to_string(path).map_err(|source| CliError::ReadFile {
             path: path.to_owned(),
             source,
         })
     };
-    if certificate.exists() {
-        return CertificateAuthority::from_pem(&read(certificate)?, &read(key)?)
-            .during(|| format!("the authority {} is not usable", certificate.display()));
+    if !certificate.exists() || !key.exists() {
+        return Ok(None);
     }
+    CertificateAuthority::from_pem(&read(&certificate)?, &read(&key)?)
+        .map(Some)
+        .during(|| format!("the authority {} is not usable", certificate.display()))
+}
+
+/// Makes the key and certificate of a root.
+pub(crate) fn new_root(
+    common_name: String,
+    organization: &str,
+    life: i64,
+) -> Result<CertificateAuthority, CliError> {
+    let now = now();
     let extra = SubjectExtra {
         organization: Some(organization.to_owned()),
         ..SubjectExtra::default()
@@ -172,68 +180,111 @@ fn authority(
     };
     let validity = Validity {
         not_before: now - CLOCK_SLACK,
-        not_after: now + CA_LIFE,
+        not_after: now.saturating_add(life),
     };
-    let made = CertificateAuthority::generate_root(&subject, &validity)
-        .during(|| format!("cannot make the authority {}", certificate.display()))?;
-    write_key(key, made.key())?;
-    write(certificate, &made.certificate().to_pem())?;
-    Ok(made)
+    CertificateAuthority::generate_root(&subject, &validity)
+        .during(|| format!("cannot make the authority {}", subject.common_name))
+}
+
+/// Reads an authority, or makes it where there is none.
+fn authority(
+    root: &RootLayout,
+    common_name: String,
+    organization: &str,
+    life: i64,
+) -> Result<Option<CertificateAuthority>, CliError> {
+    if root.certificate().exists() {
+        return read_authority(root);
+    }
+    let made = new_root(common_name, organization, life)?;
+    write_key(&root.key(), made.key())?;
+    write(&root.certificate(), &made.certificate().to_pem())?;
+    Ok(Some(made))
+}
+
+/// Whether an MSP folder has an identity already: one of ours, which is written whole or not at all, or one from elsewhere.
+fn has_identity(msp: &Path) -> bool {
+    msp.join("config.yaml").exists() || SigningIdentity::from_msp_dir("", msp).is_ok()
 }
 
 impl<'a> Authorities<'a> {
-    fn open(layout: &'a OrgLayout, domain: &'a str, name: &str) -> Result<Self, CliError> {
+    fn open(
+        config: &NetworkConfig,
+        layout: &'a OrgLayout,
+        domain: &'a str,
+        name: &str,
+    ) -> Result<Self, CliError> {
         let now = now();
-        let identities = authority(
-            &layout.ca_certificate(),
-            &layout.ca_key(),
-            format!("ca.{domain}"),
-            domain,
-            now,
-        )?;
-        let tls = authority(
-            &layout.tls_ca_certificate(),
-            &layout.tls_ca_key(),
-            format!("tlsca.{domain}"),
-            domain,
-            now,
-        )?;
+        let ca_life = seconds(config.certificates.ca_life);
+        let identities = authority(&layout.identity_root(), format!("ca.{domain}"), domain, ca_life)?;
+        let tls = authority(&layout.tls_root(), format!("tlsca.{domain}"), domain, ca_life)?;
         let authorities = Self {
             layout,
             domain,
             identities,
             tls,
             now,
+            life: seconds(config.certificates.life),
         };
-        if !layout.msp().join("config.yaml").exists() {
+        if !material::is_from_elsewhere(layout) {
             authorities
-                .write_msp(&layout.msp(), None)
+                .write_org_msp()
                 .during(|| format!("organisation {name}"))?;
         }
         Ok(authorities)
     }
 
-    fn write_msp(
-        &self,
-        dir: &Path,
-        member: Option<(&str, &Certificate, &PrivateKey)>,
-    ) -> Result<(), CliError> {
-        let ca_name = format!("ca.{}-cert.pem", self.domain);
-        let tls_ca_name = format!("tlsca.{}-cert.pem", self.domain);
+    /// The organisation's MSP folder as it is at first.
+    fn write_org_msp(&self) -> Result<(), CliError> {
+        let dir = self.layout.msp();
+        let (Some(identities), Some(tls)) = (&self.identities, &self.tls) else {
+            return Ok(());
+        };
+        if dir.join("config.yaml").exists() {
+            return Ok(());
+        }
         let contents = MspDirContents {
-            cacerts: vec![(ca_name, self.identities.certificate().clone())],
-            tlscacerts: vec![(tls_ca_name, self.tls.certificate().clone())],
-            signcert: member.map(|(name, certificate, _)| (format!("{name}-cert.pem"), certificate.clone())),
-            key: member.map(|(_, _, key)| key.clone()),
+            cacerts: vec![(
+                format!("ca.{}-cert.pem", self.domain),
+                identities.certificate().clone(),
+            )],
+            tlscacerts: vec![(
+                format!("tlsca.{}-cert.pem", self.domain),
+                tls.certificate().clone(),
+            )],
             node_ous: true,
             ..MspDirContents::default()
         };
-        write_msp_dir(dir, &contents).during(|| format!("cannot write the MSP folder {}", dir.display()))
+        write_msp_dir(&dir, &contents).during(|| format!("cannot write the MSP folder {}", dir.display()))
+    }
+
+    /// A member's MSP folder: what the organisation's has, and the member's own certificate and key.
+    fn write_msp(
+        &self,
+        dir: &Path,
+        (name, certificate, key): (&str, &Certificate, &PrivateKey),
+    ) -> Result<(), CliError> {
+        let contents = MspDirContents {
+            signcert: Some((format!("{name}-cert.pem"), certificate.clone())),
+            key: Some(key.clone()),
+            ..MspDirContents::default()
+        };
+        write_msp_dir(dir, &contents).during(|| format!("cannot write the MSP folder {}", dir.display()))?;
+        // Its config.yaml comes last, since its presence says that the rest is there.
+        material::copy_public_msp(&self.layout.msp(), dir)
+    }
+
+    fn withheld(&self, what: &str) -> CliError {
+        CliError::said(format!(
+            "there is no certificate of {what} in the material of {domain}, and no key of the authority of {domain} here to \
+             issue one: put its folder into the material, or the authority's key (`ca/priv_sk`, `tlsca/priv_sk`)",
+            domain = self.domain
+        ))
     }
 
     fn issue(
         &self,
-        from: &CertificateAuthority,
+        from: Option<&CertificateAuthority>,
         key: &PrivateKey,
         common_name: &str,
         role: Option<Role>,
@@ -252,21 +303,38 @@ impl<'a> Authorities<'a> {
             attributes: std::collections::BTreeMap::new(),
             usage,
             not_before: self.now - CLOCK_SLACK,
-            not_after: self.now + MEMBER_LIFE,
+            not_after: self.now.saturating_add(self.life),
             subject_extra: SubjectExtra::default(),
         };
+        let from = from.ok_or_else(|| self.withheld(common_name))?;
         from.issue(&request)
             .during(|| format!("cannot issue a certificate for {common_name}"))
     }
 
     fn identity(&self, member: &MemberLayout, name: &str, role: Role) -> Result<(), CliError> {
-        if member.msp().join("config.yaml").exists() {
+        if has_identity(&member.msp()) {
             return Ok(());
         }
         let key = new_key()?;
         let names = (Vec::new(), Vec::new());
-        let certificate = self.issue(&self.identities, &key, name, Some(role), names, Usage::Identity)?;
-        self.write_msp(&member.msp(), Some((name, &certificate, &key)))
+        let issuer = self.identities.as_ref();
+        let certificate = self.issue(issuer, &key, name, Some(role), names, Usage::Identity)?;
+        self.write_msp(&member.msp(), (name, &certificate, &key))
+    }
+
+    /// TLS files of the organisation's CA server.
+    fn ca_server(&self, ca: &CaNode) -> Result<(), CliError> {
+        if self.identities.is_none() || self.tls.is_none() {
+            return Err(CliError::said(format!(
+                "organisation {domain} has a ca in the network file, but the keys of its authorities are not in its material: \
+                 leave out the ca and let {domain} run its own, or add the keys (`ca/priv_sk`, `tlsca/priv_sk`)",
+                domain = self.domain
+            )));
+        }
+        let host = format!("ca.{}", self.domain);
+        let address = external(ca.external_address.as_deref(), &ca.listen);
+        let member = self.layout.node("ca-server", &host);
+        self.server_tls(&member, &host, &[&ca.listen, &address])
     }
 
     /// TLS files of a server whose certificate carries its host name and the hosts of all its addresses.
@@ -297,11 +365,21 @@ impl<'a> Authorities<'a> {
             return Ok(());
         }
         let key = new_key()?;
-        let certificate = self.issue(&self.tls, &key, name, None, names, Usage::Tls)?;
+        let certificate = self.issue(self.tls.as_ref(), &key, name, None, names, Usage::Tls)?;
         write_key(&member.tls_key(), &key)?;
-        write(&member.tls_roots(), &self.tls.certificate().to_pem())?;
+        let roots = self.layout.tls_ca_certificate();
+        let roots =
+            std::fs::read_to_string(&roots).map_err(|source| CliError::ReadFile { path: roots, source })?;
+        write(&member.tls_roots(), &roots)?;
+        let mut text = certificate.to_pem();
+        // Others know the root; an authority below it must come along.
+        if let Some(issuer) = self.tls.as_ref().map(CertificateAuthority::certificate)
+            && !issuer.is_signed_by(issuer)
+        {
+            text.push_str(&issuer.to_pem());
+        }
         // Last, since its presence says that the rest is there.
-        write(&member.tls_certificate(), &certificate.to_pem())
+        write(&member.tls_certificate(), &text)
     }
 
     fn node(

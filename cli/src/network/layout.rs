@@ -70,18 +70,24 @@ impl OrgLayout {
         self.root.join("ca").join(format!("ca.{}-cert.pem", self.domain))
     }
 
-    pub(crate) fn ca_key(&self) -> PathBuf {
-        self.root.join("ca/priv_sk")
-    }
-
     pub(crate) fn tls_ca_certificate(&self) -> PathBuf {
         self.root
             .join("tlsca")
             .join(format!("tlsca.{}-cert.pem", self.domain))
     }
 
-    pub(crate) fn tls_ca_key(&self) -> PathBuf {
-        self.root.join("tlsca/priv_sk")
+    /// Certificate and key of the root, or other authority, that issues identities.
+    pub(crate) fn identity_root(&self) -> RootLayout {
+        RootLayout {
+            certificate: self.ca_certificate(),
+        }
+    }
+
+    /// Certificate and key of the authority that issues TLS certificates.
+    pub(crate) fn tls_root(&self) -> RootLayout {
+        RootLayout {
+            certificate: self.tls_ca_certificate(),
+        }
     }
 
     pub(crate) fn msp(&self) -> PathBuf {
@@ -105,6 +111,43 @@ impl OrgLayout {
     }
 }
 
+/// Certificate and key of an authority: those that sign, and beside them those that come next or were before.
+#[derive(Debug, Clone)]
+pub(crate) struct RootLayout {
+    certificate: PathBuf,
+}
+
+impl RootLayout {
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.certificate.clone()
+    }
+
+    pub(crate) fn key(&self) -> PathBuf {
+        self.certificate.with_file_name("priv_sk")
+    }
+
+    /// What is above an authority that is no root.
+    pub(crate) fn chain(&self) -> PathBuf {
+        self.certificate.with_file_name("chain.pem")
+    }
+
+    pub(crate) fn next_certificate(&self) -> PathBuf {
+        self.certificate.with_file_name("next/cert.pem")
+    }
+
+    pub(crate) fn next_key(&self) -> PathBuf {
+        self.certificate.with_file_name("next/priv_sk")
+    }
+
+    pub(crate) fn previous_certificate(&self) -> PathBuf {
+        self.certificate.with_file_name("previous/cert.pem")
+    }
+
+    pub(crate) fn previous_key(&self) -> PathBuf {
+        self.certificate.with_file_name("previous/priv_sk")
+    }
+}
+
 /// Key material of one node or user.
 #[derive(Debug, Clone)]
 pub(crate) struct MemberLayout {
@@ -113,6 +156,10 @@ pub(crate) struct MemberLayout {
 }
 
 impl MemberLayout {
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub(crate) fn msp(&self) -> PathBuf {
         self.root.join("msp")
     }

@@ -4,9 +4,11 @@ pub(crate) mod config;
 pub(crate) mod crypto;
 pub(crate) mod genesis;
 pub(crate) mod layout;
+pub(crate) mod material;
 pub(crate) mod nodes;
 pub(crate) mod process;
-mod profile;
+pub(crate) mod profile;
+pub(crate) mod renew;
 mod run;
 mod status;
 mod up;
@@ -17,13 +19,14 @@ use crate::network::process::NodeProcess;
 use crate::session::Session;
 
 pub(crate) use status::{chain_height, memory_report};
-pub(crate) use up::{contracts_folder, restart_without, start_node};
+pub(crate) use up::{contracts_folder, restart, restart_without, start_node};
 
 /// Runs a `selvedge network` command.
 pub(crate) async fn run(command: NetworkCommand) -> Result<(), CliError> {
     match command {
         NetworkCommand::Up(args) => up::up(&args).await,
         NetworkCommand::Down(args) => down(&args),
+        NetworkCommand::Renew(args) => renew::run(&args).await,
         NetworkCommand::Status(args) => status::status(&Session::open(&args.network)?).await,
         NetworkCommand::Logs(args) => logs(&args),
         NetworkCommand::Run(args) => run::run_all(&Session::open(&args.network)?).await,

@@ -1,10 +1,13 @@
 //! The configuration file of every node, and how each is started.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 
 use crate::error::CliError;
-use crate::network::layout::{Layout, MemberLayout, NodeLayout};
-use crate::session::{OrdererRef, PeerRef, Session};
+use crate::network::config::CaNode;
+use crate::network::layout::{MemberLayout, NodeLayout, RootLayout};
+use crate::session::{OrdererRef, OrgRef, PeerRef, Session};
 
 /// What a node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,10 +50,9 @@ pub(crate) fn all(session: &Session) -> Vec<Node> {
     let orderers = session
         .orderers()
         .map(|o| node(o.host(), NodeKind::Orderer, &o.node.listen));
-    let cas = session.config.peer_organizations.iter().filter_map(|org| {
-        org.ca
-            .as_ref()
-            .map(|ca| node(format!("ca.{}", org.domain), NodeKind::Ca, &ca.listen))
+    let cas = session.orgs().into_iter().filter_map(|org| {
+        let ca = org.ca?;
+        Some(node(org.ca_host(), NodeKind::Ca, &ca.listen))
     });
     let peers = session
         .peers()
@@ -68,19 +70,16 @@ pub(crate) fn write_configs(session: &Session) -> Result<(), CliError> {
     for orderer in session.orderers() {
         write(
             &session.layout.node(&orderer.host()),
-            &orderer_config(&session.layout, orderer)?,
+            &orderer_config(session, orderer)?,
         )?;
     }
-    for org in session
-        .config
-        .peer_organizations
-        .iter()
-        .filter(|org| org.ca.is_some())
-    {
-        write(
-            &session.layout.node(&format!("ca.{}", org.domain)),
-            &ca_config(session, org)?,
-        )?;
+    for org in session.orgs() {
+        if let Some(ca) = org.ca {
+            write(
+                &session.layout.node(&org.ca_host()),
+                &ca_config(session, &org, ca)?,
+            )?;
+        }
     }
     for peer in session.peers() {
         write(&session.layout.node(&peer.host()), &peer_config(session, peer)?)?;
@@ -112,7 +111,7 @@ fn write(node: &NodeLayout, config: &Value) -> Result<(), CliError> {
 }
 
 /// An absolute path as text: nodes are started from anywhere.
-fn absolute(path: &std::path::Path) -> Result<String, CliError> {
+fn absolute(path: &Path) -> Result<String, CliError> {
     let full = std::path::absolute(path).map_err(|source| CliError::ReadFile {
         path: path.to_owned(),
         source,
@@ -129,7 +128,29 @@ fn tls(member: &MemberLayout) -> Result<Value, CliError> {
     }))
 }
 
-fn orderer_config(layout: &Layout, orderer: OrdererRef<'_>) -> Result<Value, CliError> {
+/// The name of the authority that issues TLS certificates on an organisation's CA server.
+pub(crate) fn tls_authority(ca: &CaNode) -> String {
+    format!("tls{}", ca.name)
+}
+
+/// How a member of an organisation renews its certificates, if the organisation has an authority.
+fn renewal(session: &Session, org: &OrgRef<'_>, member: &MemberLayout) -> Result<Option<Value>, CliError> {
+    let (Some(ca), Some(url)) = (org.ca, org.ca_url()) else {
+        return Ok(None);
+    };
+    let settings = &session.config.certificates;
+    Ok(Some(json!({
+        "ca_url": url,
+        "tls_roots": [absolute(&member.tls_roots())?],
+        "identity_ca": ca.name,
+        "tls_ca": tls_authority(ca),
+        "at": settings.renew_at,
+        "check": humantime::format_duration(settings.check).to_string(),
+    })))
+}
+
+fn orderer_config(session: &Session, orderer: OrdererRef<'_>) -> Result<Value, CliError> {
+    let layout = &session.layout;
     let member = layout
         .orderer_org(&orderer.org.domain)
         .node("orderers", &orderer.host());
@@ -146,6 +167,9 @@ fn orderer_config(layout: &Layout, orderer: OrdererRef<'_>) -> Result<Value, Cli
         "data_dir": absolute(&layout.node(&orderer.host()).data())?,
         "joined_dir": absolute(&layout.node(&orderer.host()).joined())?,
     });
+    if let Some(renewal) = renewal(session, &session.org(&orderer.org.domain)?, &member)? {
+        config["renewal"] = renewal;
+    }
     if let Some(listen) = &orderer.node.operations_listen {
         config["operations"] = json!({ "listen": listen });
     }
@@ -170,36 +194,94 @@ fn peer_config(session: &Session, peer: PeerRef<'_>) -> Result<Value, CliError> 
         "data_dir": absolute(&layout.node(&peer.host()).data())?,
         "gateway": { "peers": others },
     });
+    if let Some(renewal) = renewal(session, &session.org(&peer.org.domain)?, &member)? {
+        config["renewal"] = renewal;
+    }
     if let Some(listen) = &peer.node.operations_listen {
         config["operations"] = json!({ "listen": listen });
     }
     Ok(config)
 }
 
-fn ca_config(session: &Session, org: &crate::network::config::PeerOrganization) -> Result<Value, CliError> {
-    let layout = &session.layout;
-    let org_layout = layout.peer_org(&org.domain);
-    let host = format!("ca.{}", org.domain);
-    let member = org_layout.node("ca-server", &host);
-    let listen = org.ca.as_ref().map(|ca| ca.listen.clone()).unwrap_or_default();
-    let name = org.ca.as_ref().map(|ca| ca.name.clone()).unwrap_or_default();
-    let node = layout.node(&host);
+/// Certificates in a folder or file that are there.
+fn existing(paths: impl Iterator<Item = PathBuf>) -> Result<Vec<String>, CliError> {
+    paths
+        .filter(|path| path.is_file())
+        .map(|path| absolute(&path))
+        .collect()
+}
+
+/// The certificate of an MSP folder, which is its first file by name.
+pub(crate) fn signcert(msp: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(msp.join("signcerts")).ok()?;
+    // A name that begins with a dot is a file that somebody is writing.
+    let whole = entries
+        .flatten()
+        .filter(|e| !e.file_name().to_string_lossy().starts_with('.'));
+    whole.map(|entry| entry.path()).min()
+}
+
+fn ca_config(session: &Session, org: &OrgRef<'_>, ca: &CaNode) -> Result<Value, CliError> {
+    let layout = &org.layout;
+    let member = org.ca_member();
+    let node = session.layout.node(&org.ca_host());
+    let settings = &session.config.certificates;
+    let members: Vec<MemberLayout> = org
+        .nodes
+        .iter()
+        .map(|(_, member)| member.clone())
+        .chain(org.users().into_iter().map(|(_, member)| member))
+        .collect();
+    let servers: Vec<MemberLayout> = org.servers().into_iter().map(|(_, server)| server).collect();
+    let tls_members = members.iter().chain(&servers).chain(std::iter::once(&member));
+    let authority = |name: &str, roots: &RootLayout, secret: &str, issued: Vec<String>| {
+        let mut authority = json!({
+            "name": name,
+            "certificate": absolute(&roots.certificate())?,
+            "key": absolute(&roots.key())?,
+            "bootstrap": { "id": "admin", "secret_file": absolute(&node.root().join(secret))? },
+            "certificate_seconds": settings.life.as_secs(),
+            "reenroll_grace": humantime::format_duration(settings.reenroll_grace).to_string(),
+            "issued": issued,
+        });
+        // What is above an authority that is no root.
+        let chain = roots.chain();
+        if chain.exists() {
+            authority["chain"] = json!(absolute(&chain)?);
+        }
+        if roots.previous_certificate().exists() {
+            let mut previous = json!({ "certificate": absolute(&roots.previous_certificate())? });
+            if roots.previous_key().exists() {
+                previous["key"] = json!(absolute(&roots.previous_key())?);
+            }
+            authority["previous"] = json!([previous]);
+        }
+        Ok::<_, CliError>(authority)
+    };
+    let identities = existing(members.iter().filter_map(|m| signcert(&m.msp())))?;
+    let certificates = existing(tls_members.map(MemberLayout::tls_certificate))?;
+    let mut first = authority(&ca.name, &layout.identity_root(), "admin.secret", identities)?;
+    first["affiliations"] = json!({ org.name.to_lowercase(): [] });
+    let second = authority(
+        &tls_authority(ca),
+        &layout.tls_root(),
+        "tls-admin.secret",
+        certificates,
+    )?;
     let mut config = json!({
-        "listen": listen,
+        "listen": ca.listen,
         "tls": { "certificate": absolute(&member.tls_certificate())?, "key": absolute(&member.tls_key())? },
         "data_dir": absolute(&node.data())?,
-        "cas": [{
-            "name": name,
-            "certificate": absolute(&org_layout.ca_certificate())?,
-            "key": absolute(&org_layout.ca_key())?,
-            "bootstrap": {
-                "id": "admin",
-                "secret_file": absolute(&node.root().join("admin.secret"))?,
-            },
-            "affiliations": { org.name.to_lowercase(): [] },
-        }],
+        "cas": [first, second],
     });
-    if let Some(listen) = org.ca.as_ref().and_then(|ca| ca.operations_listen.as_ref()) {
+    if let Some(mut renewal) = renewal(session, org, &member)? {
+        // The server has a TLS certificate and signs nothing in its own name.
+        if let Some(settings) = renewal.as_object_mut() {
+            settings.remove("identity_ca");
+        }
+        config["renewal"] = renewal;
+    }
+    if let Some(listen) = &ca.operations_listen {
         config["operations"] = json!({ "listen": listen });
     }
     Ok(config)

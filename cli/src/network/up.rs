@@ -121,6 +121,25 @@ pub(crate) fn start_node(node: &Node) -> Result<NodeProcess, CliError> {
 
 /// Stops the process that runs a node, deletes a folder of the node's data, and starts the process again if it ran.
 pub(crate) async fn restart_without(session: &Session, node: &Node, folder: &Path) -> Result<(), CliError> {
+    let delete = || {
+        std::fs::remove_dir_all(folder).map_err(|source| CliError::WriteFile {
+            path: folder.to_owned(),
+            source,
+        })
+    };
+    restart_around(session, node, delete).await
+}
+
+/// Starts the process that runs a node again, if it runs.
+pub(crate) async fn restart(session: &Session, node: &Node) -> Result<(), CliError> {
+    restart_around(session, node, || Ok(())).await
+}
+
+async fn restart_around(
+    session: &Session,
+    node: &Node,
+    meanwhile: impl FnOnce() -> Result<(), CliError>,
+) -> Result<(), CliError> {
     let layout = match session.config.processes {
         ProcessModel::ProcessPerNode => node.layout.clone(),
         ProcessModel::OneProcess => session.layout.node(run::ALL_NODES),
@@ -129,10 +148,7 @@ pub(crate) async fn restart_without(session: &Session, node: &Node, folder: &Pat
     if let Some(process) = running {
         process.stop();
     }
-    std::fs::remove_dir_all(folder).map_err(|source| CliError::WriteFile {
-        path: folder.to_owned(),
-        source,
-    })?;
+    meanwhile()?;
     if running.is_none() {
         return Ok(());
     }

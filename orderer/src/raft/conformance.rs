@@ -97,7 +97,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Bui
     async fn build(&self) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError> {
         let dir = tempfile::tempdir().unwrap();
         let blocks = dir.path().join("blocks");
-        let chain = Chain::create(&blocks, "suite", &self.0.genesis, self.0.signer.clone()).unwrap();
+        let chain = Chain::create(&blocks, "suite", &self.0.genesis, self.0.signer.clone().into()).unwrap();
         let raft = dir.path().join("raft");
         let log = LogStore::open(&raft).unwrap();
         let puller = Puller {

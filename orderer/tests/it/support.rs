@@ -202,6 +202,7 @@ impl Network {
                     submit_timeout: Duration::from_secs(20),
                     ..RaftConfig::default()
                 },
+                renewal: None,
             });
         }
         let mut profile = ChannelProfile::new(CHANNEL);

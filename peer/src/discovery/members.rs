@@ -145,7 +145,7 @@ impl Members {
     }
 
     async fn ask(&self, channel: &str, bundle: &Bundle, peer: &GatewayPeer) -> Result<Said, String> {
-        let question = Question::new(self.context.identity(), channel)?;
+        let question = Question::new(&self.context.identity(), channel)?;
         let asked = self.peers.endorse(bundle, peer, &question.proposal);
         let answer = tokio::time::timeout(PATIENCE, asked)
             .await

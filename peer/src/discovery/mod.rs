@@ -203,7 +203,8 @@ impl Inner {
     fn entry(&self, channel: &str, member: &Member, catalogue: &Catalogue) -> PeerEntry {
         let chaincodes = catalogue.of(member);
         let own = member.is_local.then(|| self.context.identity());
-        self.envelopes.on_channel(channel, member, chaincodes, own)
+        self.envelopes
+            .on_channel(channel, member, chaincodes, own.as_ref())
     }
 
     /// The peers of a channel, by organisation.
@@ -236,7 +237,7 @@ impl Inner {
         let mut found = PeerMembershipResult::default();
         for member in self.members.everywhere().await {
             let own = member.is_local.then(|| self.context.identity());
-            let entry = self.envelopes.without_channel(&member, own);
+            let entry = self.envelopes.without_channel(&member, own.as_ref());
             found
                 .peers_by_org
                 .entry(member.msp_id.clone())

@@ -388,11 +388,11 @@ async fn an_answer_to_another_question_proves_nothing() {
     let consortium = &world.consortium;
     let asker = consortium.peers[0].identity();
     let bundle = consortium.peers[0].channel("trade").unwrap().bundle();
-    let question = probe::Question::new(asker, "trade").unwrap();
+    let question = probe::Question::new(&asker, "trade").unwrap();
     let answer = consortium.answer(1, &question.proposal);
     let said = question.read(&bundle, "Org2MSP", answer.clone()).unwrap();
     assert_eq!(said.height, 1);
-    let other = probe::Question::new(asker, "trade").unwrap();
+    let other = probe::Question::new(&asker, "trade").unwrap();
     assert!(
         other
             .read(&bundle, "Org2MSP", answer.clone())

@@ -116,7 +116,8 @@ impl Endorser {
                 "error in simulation: chaincode {name} needs a channel; the proposal names none"
             ));
         };
-        let msp_id = self.inner.context.identity().msp_id();
+        let identity = self.inner.context.identity();
+        let msp_id = identity.msp_id();
         let resolved =
             self.inner.runtime.resolve(&mut simulator.lock(), channel.id(), name, msp_id).map_err(|reason| {
                 format!(

@@ -160,7 +160,7 @@ impl Endorser {
         let denied = |why: String| invalid(format!("error validating proposal: {why}"));
         let id = &proposal.channel_header.channel_id;
         if id.is_empty() {
-            let creator = authenticate(context.local_msp(), &signed)
+            let creator = authenticate(&context.local_msp(), &signed)
                 .map_err(|why| denied(format!("access denied: channel [] {why}")))?;
             let answer = self.execute(&proposal, creator, None);
             self.count(id, &proposal.chaincode, &answer, started);

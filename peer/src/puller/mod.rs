@@ -16,7 +16,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use selvedge_channel::{Bundle, OrdererEndpoint};
 use selvedge_comm::TlsIdentity;
-use selvedge_msp::SigningIdentity;
+use selvedge_msp::CurrentIdentity;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -28,7 +28,7 @@ use session::{Session, SessionEnd};
 #[derive(Debug, Clone)]
 pub struct PullerOptions {
     /// Who asks: must satisfy the channel's `/Channel/Readers`.
-    pub identity: SigningIdentity,
+    pub identity: CurrentIdentity,
     /// The TLS client certificate of this peer; `None`: the orderers are dialled without TLS.
     pub tls: Option<TlsIdentity>,
     /// Dial another address than the configuration names, by the configured `host:port`. The certificate is still checked
@@ -42,9 +42,9 @@ pub struct PullerOptions {
 
 impl PullerOptions {
     /// With the usual waits, no TLS and no overrides.
-    pub fn new(identity: SigningIdentity) -> Self {
+    pub fn new(identity: impl Into<CurrentIdentity>) -> Self {
         Self {
-            identity,
+            identity: identity.into(),
             tls: None,
             address_overrides: BTreeMap::new(),
             first_wait: Duration::from_millis(100),

@@ -146,7 +146,12 @@ impl Session<'_> {
         let mut client = AtomicBroadcastClient::new(connection)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let envelope = seek::envelope(self.channel.id(), start, &self.options.identity, tls_cert_hash)?;
+        let envelope = seek::envelope(
+            self.channel.id(),
+            start,
+            &self.options.identity.get(),
+            tls_cert_hash,
+        )?;
         let (request, requests) = tokio::sync::mpsc::channel(1);
         // There is room for one: the channel is new.
         let _ = request.try_send(envelope);

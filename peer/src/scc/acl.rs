@@ -24,13 +24,13 @@ pub(super) fn check_local(call: &Call<'_>, resource: &str) -> Result<(), String>
         Some(LocalPolicy::Members) => (MspRoleType::Member, "Members"),
         None => return Err(format!("Unmapped policy for resource name: {resource}")),
     };
-    let msp_id = call.context.identity().msp_id();
+    let own = call.context.identity();
     let msps = call.context.local_msp();
     let satisfied = msps
         .deserialize(&call.tx.creator)
         .map_err(|e| e.to_string())
         .and_then(|creator| {
-            msps.satisfies(&creator, &Principal::role(msp_id, role))
+            msps.satisfies(&creator, &Principal::role(own.msp_id(), role))
                 .map_err(|e| e.to_string())
         });
     satisfied.map_err(|why| {

@@ -291,7 +291,7 @@ async fn tls_with_a_client_certificate_and_an_address_override() {
     let org = &setup.network.orgs[0];
     let tls = ServerTls {
         identity: setup.network.orderer_org.tls_identity("127.0.0.1"),
-        client_roots: vec![org.tls_root()],
+        client_roots: vec![org.tls_root()].into(),
         client_auth: ClientAuth::Require,
     };
     let orderer = Orderer::new(Manner::Honest, &setup.blocks);

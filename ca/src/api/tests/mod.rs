@@ -50,6 +50,8 @@ fn config(dir: &std::path::Path, name: &str) -> AuthorityConfig {
         allow_identity_removal: false,
         allow_affiliation_removal: false,
         ldap: None,
+        issued: Vec::new(),
+        previous: Vec::new(),
     }
 }
 

@@ -102,14 +102,17 @@ pub(super) fn query_all(call: &Call<'_>) -> Result<Vec<u8>, Failure> {
 /// Which package serves which chaincodes on which channel.
 fn references(call: &Call<'_>) -> Result<BTreeMap<String, BTreeMap<String, Vec<NameAndVersion>>>, Failure> {
     let mut found: BTreeMap<String, BTreeMap<String, Vec<NameAndVersion>>> = BTreeMap::new();
-    let msp_id = call.context.identity().msp_id();
+    let own = call.context.identity();
     for id in call.context.channels() {
         let Some(channel) = call.context.channel(&id) else {
             continue;
         };
         let snapshot = channel.ledger().snapshot().map_err(|e| e.to_string())?;
         for definition in query::definitions(&snapshot)? {
-            let Ok(resolved) = call.runtime.find_on(&snapshot, &id, &definition.name, msp_id) else {
+            let Ok(resolved) = call
+                .runtime
+                .find_on(&snapshot, &id, &definition.name, own.msp_id())
+            else {
                 continue;
             };
             found

@@ -113,12 +113,12 @@ pub(super) fn invoke(call: &Call<'_>) -> protos::Response {
         Work::Peer(run) => run(call),
         Work::Channel(run) => match (call.channel, call.simulator) {
             (Some((channel, bundle)), Some(simulator)) => {
-                let msp_id = call.context.identity().msp_id();
+                let own = call.context.identity();
                 run(&OnChannel {
                     channel,
                     bundle,
                     simulator,
-                    msp_id,
+                    msp_id: own.msp_id(),
                     call,
                 })
             }
