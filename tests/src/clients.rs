@@ -67,16 +67,29 @@ impl Network {
             .expect("the authority's files fit together")
     }
 
+    fn orgs(&self) -> impl Iterator<Item = &Value> {
+        ["peer_organizations", "orderer_organizations"]
+            .into_iter()
+            .flat_map(|group| self.config[group].as_array().into_iter().flatten())
+    }
+
+    /// URL and name of an organisation's authority, if it has one.
+    pub fn ca(&self, domain: &str) -> Option<(String, String)> {
+        let org = self.orgs().find(|org| org["domain"] == domain)?;
+        let listen = org["ca"]["listen"].as_str()?.replace("127.0.0.1", "localhost");
+        Some((format!("https://{listen}"), text(&org["ca"]["name"])))
+    }
+
+    /// Domain of the organisation with an MSP id.
+    pub fn domain(&self, msp_id: &str) -> String {
+        let org = self.orgs().find(|org| org["msp_id"] == msp_id);
+        text(&org.unwrap_or_else(|| panic!("there is no organisation {msp_id}"))["domain"])
+    }
+
     /// MSP id of a domain's organisation.
     pub fn msp_id(&self, domain: &str) -> String {
-        for group in ["peer_organizations", "orderer_organizations"] {
-            for org in self.config[group].as_array().into_iter().flatten() {
-                if org["domain"] == domain {
-                    return text(&org["msp_id"]);
-                }
-            }
-        }
-        panic!("there is no organisation at {domain}");
+        let org = self.orgs().find(|org| org["domain"] == domain);
+        text(&org.unwrap_or_else(|| panic!("there is no organisation at {domain}"))["msp_id"])
     }
 
     /// Folder of a user, for example `User1@org1.example.com`.

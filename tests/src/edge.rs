@@ -103,6 +103,7 @@ impl Edge {
                 })
             })
             .collect();
+        let domain = network.domain(&device.msp_id);
         let mut config = json!({
             "id": "edge0",
             "listen": listen,
@@ -113,6 +114,16 @@ impl Edge {
                 "peers": peers, "in_flight": 32, "first_pause": "50ms", "longest_pause": "1s", "deadline": "5s",
             },
         });
+        if let Some((url, name)) = network.ca(&domain) {
+            let settings = &network.config["certificates"];
+            config["renewal"] = json!({
+                "ca_url": url,
+                "tls_roots": [network.tls_root_file(&domain)],
+                "identity_ca": name,
+                "at": settings["renew_at"].as_f64().unwrap_or(0.66),
+                "check": settings["check"].as_str().unwrap_or("1h"),
+            });
+        }
         for (name, value) in more.as_object().into_iter().flatten() {
             config[name] = value.clone();
         }

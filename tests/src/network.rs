@@ -35,6 +35,10 @@ pub struct Options {
     pub absolute_max_bytes: u32,
     /// Transactions in a block at most.
     pub max_message_count: u32,
+    /// The network file's `certificates`: how long they live, and when they are renewed.
+    pub certificates: Option<Value>,
+    /// Organisations (`Org1`) whose key material exists already, in a folder; they have no authority in the network file.
+    pub material: Vec<(String, PathBuf)>,
 }
 
 impl Default for Options {
@@ -50,6 +54,8 @@ impl Default for Options {
             more_channels: Vec::new(),
             absolute_max_bytes: 10 * 1024 * 1024,
             max_message_count: 500,
+            certificates: None,
+            material: Vec::new(),
         }
     }
 }
@@ -119,16 +125,35 @@ fn network_file(options: &Options, dir: &Path) -> Value {
     for (name, organizations) in &options.more_channels {
         channels.push(json!({ "name": name, "organizations": organizations }));
     }
-    json!({
+    let mut orderer_org = json!({
+        "name": "OrdererOrg", "msp_id": "OrdererMSP", "domain": "example.com", "orderers": orderers,
+    });
+    if options.authorities {
+        orderer_org["ca"] = json!({ "name": "ca-orderer", "listen": ports::listen() });
+    }
+    let mut network = json!({
         "name": "system-test",
         "processes": if options.one_process { "one-process" } else { "process-per-node" },
-        "orderer_organizations": [{
-            "name": "OrdererOrg", "msp_id": "OrdererMSP", "domain": "example.com", "orderers": orderers,
-        }],
+        "orderer_organizations": [orderer_org],
         "peer_organizations": orgs,
         "channels": channels,
         "chaincodes": chaincodes,
-    })
+    });
+    if let Some(certificates) = &options.certificates {
+        network["certificates"] = certificates.clone();
+    }
+    for (org, folder) in &options.material {
+        for kind in ["orderer_organizations", "peer_organizations"] {
+            for found in network[kind].as_array_mut().into_iter().flatten() {
+                if found["name"] == org.as_str() {
+                    found["material"] = json!(folder);
+                    // Who keeps the key of its authority has that elsewhere.
+                    found["ca"] = Value::Null;
+                }
+            }
+        }
+    }
+    network
 }
 
 impl Network {
@@ -304,6 +329,11 @@ impl Network {
             "peer"
         };
         self.files(host).start(role);
+    }
+
+    /// The process of a node.
+    pub fn pid(&self, host: &str) -> Option<u32> {
+        self.files(host).pid(&self.dir)
     }
 
     /// Whether a node's process runs.
