@@ -25,7 +25,8 @@ pub struct Options {
     pub authorities: bool,
     /// The `rfq` and `shipment` contracts are deployed.
     pub contracts: bool,
-    /// The other contracts of the platform (`certify`, `process`, `ideas`, `reputation`) are deployed, too.
+    /// The other contracts of the platform (`certify`, `process`, `ideas`, `reputation`) are deployed, too, and the first
+    /// organisation has a second peer, so that there can be a majority of peers.
     pub platform: bool,
     /// The `probe` contract (see [`crate::probe`]) is deployed.
     pub probe: bool,
@@ -82,6 +83,10 @@ fn network_file(options: &Options, dir: &Path) -> Value {
                 "users": 2,
                 "peers": [{ "name": "peer0", "listen": ports::listen(), "operations_listen": ports::listen() }],
             });
+            if options.platform && n == 1 {
+                let peers = org["peers"].as_array_mut().expect("a list of peers");
+                peers.push(json!({ "name": "peer1", "listen": ports::listen(), "operations_listen": ports::listen() }));
+            }
             if options.authorities {
                 org["ca"] = json!({ "name": format!("ca-org{n}"), "listen": ports::listen() });
             }

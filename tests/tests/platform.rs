@@ -10,15 +10,20 @@
 )]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use selvedge_msp::{IssueRequest, PrivateKey, SubjectExtra, Usage};
 use selvedge_sdk::{ClientIdentity, Invocation};
 use selvedge_system_tests::crooked::now;
-use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, json as read};
+use selvedge_system_tests::{
+    CHANNEL, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, eventually, json as read,
+};
 use serde_json::{Value, json};
 
 const ONE: &str = "User1@org1.example.com";
 const TWO: &str = "User1@org2.example.com";
+const THIRD: &str = "peer1.org1.example.com";
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// An identity with attributes in its certificate.
 fn with_attributes(
@@ -94,7 +99,7 @@ async fn the_platform_works_between_two_organisations() {
     case("an idea is rewarded", ideas(&network)).await;
     case("a shipment travels as EPCIS", epcis(&network)).await;
     checker::check(&network).await;
-    case("a silent peer is named", silent_peer(&network)).await;
+    case("peers that differ are named", crooked_peers(&network)).await;
     network.down().await;
 }
 
@@ -136,7 +141,7 @@ async fn certify(network: &Network) {
     network.everywhere(block.parse().unwrap()).await;
     let said = network.cli(&check).await.unwrap();
     assert!(
-        said.starts_with("current: ") && said.contains("2 of 2 peers say so"),
+        said.starts_with("current: ") && said.contains("3 of 3 peers say so"),
         "{said}"
     );
     let listed = network
@@ -404,28 +409,74 @@ async fn epcis(network: &Network) {
     );
 }
 
-/// With one of two peers away there is no majority, and the answer names both.
-async fn silent_peer(network: &Network) {
+/// A peer that does not answer, and one that has fallen behind, are named; the majority is believed.
+async fn crooked_peers(network: &Network) {
     network.settled().await;
-    network.kill(ORG2_PEER);
+    network.kill(THIRD);
+    let report = network.scratch().join("late.txt");
+    std::fs::write(&report, "written while a peer was away").unwrap();
+    let path = report.to_str().unwrap();
+    let said = network
+        .cli(&["certify", "file", path, "--part", "4714", "--as", ONE])
+        .await
+        .unwrap();
+    let block: u64 = said
+        .split("in block ")
+        .nth(1)
+        .unwrap()
+        .split(',')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    for host in [ORG1_PEER, ORG2_PEER] {
+        eventually("the block is there", LIMIT, || async {
+            let height = network.peer_height(host).await?;
+            if height > block {
+                Ok(())
+            } else {
+                Err(format!("{host} has {height} blocks"))
+            }
+        })
+        .await;
+    }
     let check = [
         "certify",
         "check",
+        path,
         "--part",
-        "4712",
+        "4714",
         "--patience",
         "5",
         "--as",
-        ONE,
+        TWO,
     ];
+    let said = network.cli(&check).await.unwrap();
+    assert!(
+        said.starts_with("current: ") && said.contains("2 of 3 peers say so"),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("WARNING: {THIRD} of Org1MSP does not answer")),
+        "{said}"
+    );
+
+    // It comes back, and cannot catch up because there is no orderer.
+    network.kill("orderer0.example.com");
+    network.start(THIRD);
+    eventually("the peer answers again", LIMIT, || network.peer_height(THIRD)).await;
+    let said = network.cli(&check).await.unwrap();
+    assert!(
+        said.starts_with("current: ") && said.contains("2 of 3 peers say so"),
+        "{said}"
+    );
+    let named =
+        format!("WARNING: {THIRD} of Org1MSP answers 'unknown' with 0 certificates, and has {block} blocks");
+    assert!(said.contains(&named), "{said}");
+
+    // With two of three gone there is no majority, and nothing is claimed.
+    network.kill(THIRD);
+    network.kill(ORG2_PEER);
     let said = network.cli(&check).await.unwrap_err();
-    assert!(said.contains("no answer has a majority of the 2 peers"), "{said}");
-    assert!(
-        said.contains(&format!("{ORG1_PEER} of Org1MSP answers 2 certificates")),
-        "{said}"
-    );
-    assert!(
-        said.contains(&format!("{ORG2_PEER} of Org2MSP does not answer")),
-        "{said}"
-    );
+    assert!(said.contains("no answer has a majority of the 3 peers"), "{said}");
 }

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use prost::Message;
 use selvedge_proto::{common, open_envelope, protos};
-use selvedge_sdk::{ClientIdentity, Invocation, Majority, PeerClient, Survey};
+use selvedge_sdk::{ChannelInfo, ClientIdentity, Invocation, Majority, PeerClient, Survey};
 use serde_json::{Value, json};
 
 use super::{digest, rows};
 use crate::args::CertifyCheckArgs;
-use crate::channel::peers_of;
 use crate::error::{CliError, During, with_causes};
-use crate::session::Session;
+use crate::session::{PeerRef, Session};
 
 /// What it takes to ask every peer.
 struct Panel {
@@ -67,19 +66,48 @@ pub(super) async fn run(args: &CertifyCheckArgs) -> Result<(), CliError> {
     }
 }
 
+fn client(session: &Session, peer: PeerRef<'_>) -> Result<PeerClient, CliError> {
+    PeerClient::new(&peer.org.msp_id, &session.peer_endpoint(peer)?)
+        .during(|| format!("peer {}", peer.host()))
+}
+
+/// The network's peers whose organisations are members of the channel, as a peer says: the caller's own, or the next one
+/// that answers. No orderer is needed, so that records can be checked while none is there.
+async fn members<'a>(
+    session: &'a Session,
+    own: PeerRef<'a>,
+    identity: &ClientIdentity,
+    channel: &str,
+) -> Result<Vec<PeerRef<'a>>, CliError> {
+    let others = session.peers().filter(|peer| peer.host() != own.host());
+    let mut refusals = Vec::new();
+    for peer in std::iter::once(own).chain(others) {
+        match ChannelInfo::fetch(&client(session, peer)?, identity, channel).await {
+            Ok(info) => {
+                let member = |peer: &PeerRef<'_>| info.application_orgs.contains(&peer.org.msp_id);
+                return Ok(session.peers().filter(member).collect());
+            }
+            Err(why) => refusals.push(format!("{}: {}", peer.host(), with_causes(&why))),
+        }
+    }
+    Err(CliError::said(format!(
+        "no peer tells who is a member of channel {channel}: {}",
+        refusals.join("; ")
+    )))
+}
+
 impl Panel {
     async fn of(args: &CertifyCheckArgs) -> Result<Self, CliError> {
         let caller = &args.certifier.caller;
         let session = Session::open(&caller.network.network)?;
-        let members = peers_of(&session, &caller.identity, &caller.channel).await?;
+        let identity = session.identity(&caller.identity)?;
+        let own = session.peer_for(&caller.identity, caller.peer.as_deref())?;
+        let members = members(&session, own, &identity, &caller.channel).await?;
         let mut peers = Vec::with_capacity(members.len());
         let mut hosts = Vec::with_capacity(members.len());
         for peer in members {
             hosts.push(peer.host());
-            peers.push(
-                PeerClient::new(&peer.org.msp_id, &session.peer_endpoint(peer)?)
-                    .during(|| format!("peer {}", peer.host()))?,
-            );
+            peers.push(client(&session, peer)?);
         }
         if peers.is_empty() {
             return Err(CliError::said(format!(
@@ -88,7 +116,7 @@ impl Panel {
             )));
         }
         Ok(Self {
-            identity: session.identity(&caller.identity)?,
+            identity,
             peers,
             hosts,
             channel: caller.channel.clone(),

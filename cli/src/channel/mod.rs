@@ -11,18 +11,6 @@ mod update;
 
 use crate::args::{AddConsenterArgs, ChannelCommand};
 use crate::error::{CliError, During};
-use crate::session::{PeerRef, Session};
-
-/// The network's peers whose organisations are members of a channel, as its newest configuration says.
-pub(crate) async fn peers_of<'a>(
-    session: &'a Session,
-    reader: &str,
-    channel: &str,
-) -> Result<Vec<PeerRef<'a>>, CliError> {
-    Ok(source::Current::fetch(session, reader, channel)
-        .await?
-        .peers(session))
-}
 
 /// `channel renew-consenter`
 pub(crate) async fn renew_consenter(args: &AddConsenterArgs) -> Result<(), CliError> {
