@@ -77,12 +77,10 @@ async fn export(args: &ShipmentExportArgs) -> Result<(), CliError> {
         }
     }
     let document = exporter.finish(now()?).during(failed)?;
-    // Read once more for its indentation; numbers are kept as they were written.
-    let pretty: Box<serde_json::value::RawValue> = serde_json::from_str(&document).during(failed)?;
     match &args.out {
-        Some(path) => write(path, pretty.get().as_bytes()),
+        Some(path) => write(path, document.as_bytes()),
         None => {
-            println!("{}", pretty.get());
+            println!("{document}");
             Ok(())
         }
     }
