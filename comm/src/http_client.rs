@@ -21,6 +21,7 @@ const MAX_ANSWER_BYTES: usize = 100 * 1024 * 1024;
 pub struct HttpClient {
     tls: ClientTls,
     timeout: Option<Duration>,
+    answer_limit: Option<usize>,
 }
 
 /// What a server answered.
@@ -37,13 +38,24 @@ pub struct HttpAnswer {
 impl HttpClient {
     /// A client that trusts `tls.roots` for https URLs; http URLs need no TLS settings.
     pub fn new(tls: ClientTls) -> Self {
-        Self { tls, timeout: None }
+        Self {
+            tls,
+            timeout: None,
+            answer_limit: None,
+        }
     }
 
     /// Gives up a call after this time instead of 30 s.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Takes answers of at most this many bytes instead of 100 MiB; for servers that are not ours.
+    #[must_use]
+    pub fn with_answer_limit(mut self, bytes: usize) -> Self {
+        self.answer_limit = Some(bytes);
         self
     }
 
@@ -140,7 +152,7 @@ impl HttpClient {
         }
         let response = sender.send_request(request).await.map_err(|e| fail(causes(&e)))?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_ANSWER_BYTES)
+        let body = Limited::new(body, self.answer_limit.unwrap_or(MAX_ANSWER_BYTES))
             .collect()
             .await
             .map_err(|e| fail(e.to_string()))?

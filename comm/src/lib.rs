@@ -24,7 +24,9 @@ pub use grpc::Endpoint;
 pub use http_client::{HttpAnswer, HttpClient};
 pub use hyper::{Method, StatusCode};
 pub use probe::served_certificates;
-pub use serve::{PeerTls, RemoteAddress, bind, client_certificate, serve_grpc, serve_http};
+pub use serve::{
+    Connection, Connections, PeerTls, RemoteAddress, bind, client_certificate, serve_grpc, serve_http,
+};
 pub use tls::{ClientAuth, ClientTls, ServerTls};
 pub use tls_identity::TlsIdentity;
 pub use tls_roots::Roots;

@@ -76,11 +76,56 @@ fn local_address(listener: &TcpListener) -> String {
 }
 
 /// A plain or TLS connection with what is known of the other side.
-struct Connection {
+pub struct Connection {
     stream: Stream,
     tls: PeerTls,
     remote: SocketAddr,
     _slot: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("remote", &self.remote)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// The certificate that the caller showed, if any.
+    pub fn peer_tls(&self) -> &PeerTls {
+        &self.tls
+    }
+
+    /// The caller's address.
+    pub fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+}
+
+/// Accepted connections whose handshake succeeded, for servers of protocols that are neither gRPC nor HTTP.
+#[derive(Debug)]
+pub struct Connections(mpsc::Receiver<Connection>);
+
+impl Connections {
+    /// Accepts connections of a listener until this is dropped.
+    ///
+    /// # Errors
+    /// The TLS settings are not usable.
+    pub fn accept(listener: TcpListener, tls: Option<ServerTls>, alpn: &[&[u8]]) -> Result<Self, CommError> {
+        let acceptor = tls
+            .map(|t| t.rustls(alpn))
+            .transpose()?
+            .map(|c| TlsAcceptor::from(Arc::new(c)));
+        let (ready, connections) = mpsc::channel(64);
+        tokio::spawn(accept_loop(listener, acceptor, ready));
+        Ok(Self(connections))
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) -> Option<Connection> {
+        self.0.recv().await
+    }
 }
 
 enum Stream {

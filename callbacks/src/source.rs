@@ -1,0 +1,202 @@
+//! Where events come from.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use prost::Message;
+use selvedge_proto::common;
+use selvedge_sdk::{
+    ChaincodeEvent, ChaincodeEvents, Checkpoint, ClientIdentity, Deadlines, Endpoint, Error, EventsFrom,
+    Gateway, Invocation,
+};
+
+/// Why events do not come.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct SourceError {
+    /// For people.
+    pub why: String,
+    /// The peer says no to this identity or this channel, and would say so again; otherwise it is a matter of time.
+    pub refused: bool,
+}
+
+/// An open stream of one chaincode's events.
+#[async_trait]
+pub trait EventStream: Send {
+    /// The next event, in the order of the ledger. It must be safe to drop the future and call again.
+    async fn next(&mut self) -> Result<ChaincodeEvent, SourceError>;
+}
+
+/// A way to the events of the ledger.
+#[async_trait]
+pub trait EventSource: Send + Sync + 'static {
+    /// Number of the next block of a channel: what "from now on" means. Refusals show here, before a stream is opened.
+    async fn height(&self, owner: &str, channel: &str) -> Result<u64, SourceError>;
+
+    /// Opens a stream. It may wait until the first event is there (Fabric's peers send nothing before it).
+    async fn open(
+        &self,
+        owner: &str,
+        channel: &str,
+        chaincode: &str,
+        after: &Checkpoint,
+    ) -> Result<Box<dyn EventStream>, SourceError>;
+}
+
+/// Names the identity that an owner's events are read under.
+type IdentityOf = dyn Fn(&str) -> Option<ClientIdentity> + Send + Sync;
+
+/// Events from the gateway services of peers: one is used, the others stand by.
+pub struct GatewaySource {
+    peers: Vec<Endpoint>,
+    /// Connections by place in `peers`, made on first use.
+    connections: Mutex<Vec<Option<Gateway>>>,
+    preferred: AtomicUsize,
+    identity_of: Arc<IdentityOf>,
+}
+
+impl std::fmt::Debug for GatewaySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let addresses: Vec<&str> = self.peers.iter().map(|p| p.address.as_str()).collect();
+        f.debug_struct("GatewaySource")
+            .field("peers", &addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long a peer may take to tell a channel's height.
+const HEIGHT_WITHIN: Duration = Duration::from_secs(10);
+
+impl GatewaySource {
+    /// A source that reads from `peers` under the identity that `identity_of` names for an owner; an owner without one
+    /// is refused.
+    pub fn new(
+        peers: Vec<Endpoint>,
+        identity_of: impl Fn(&str) -> Option<ClientIdentity> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            connections: Mutex::new(peers.iter().map(|_| None).collect()),
+            peers,
+            preferred: AtomicUsize::new(0),
+            identity_of: Arc::new(identity_of),
+        }
+    }
+
+    fn gateway(&self, owner: &str) -> Result<(usize, Gateway), SourceError> {
+        let refused = |why: String| SourceError { why, refused: true };
+        let identity = (self.identity_of)(owner)
+            .ok_or_else(|| refused(format!("there is no identity to read events under for '{owner}'")))?;
+        let index = self.preferred.load(Ordering::Relaxed) % self.peers.len().max(1);
+        let endpoint = self
+            .peers
+            .get(index)
+            .ok_or_else(|| refused("no peer is configured".to_owned()))?;
+        let mut connections = self.connections.lock();
+        let place = connections
+            .get_mut(index)
+            .ok_or_else(|| refused("no peer is configured".to_owned()))?;
+        let gateway = match place {
+            Some(gateway) => gateway.clone(),
+            None => place
+                .insert(
+                    Gateway::connect(endpoint, identity.clone())
+                        .map_err(|e| refused(e.to_string()))?
+                        .with_deadlines(Deadlines {
+                            evaluate: Some(HEIGHT_WITHIN),
+                            ..Deadlines::default()
+                        }),
+                )
+                .clone(),
+        };
+        Ok((index, gateway.with_identity(identity)))
+    }
+
+    /// Turns to the next peer, unless another caller has done so already.
+    fn failed(&self, index: usize, error: &Error) -> SourceError {
+        let refused = is_refusal(error);
+        if !refused {
+            let count = self.peers.len().max(1);
+            let seen = self.preferred.load(Ordering::Relaxed);
+            if seen % count == index {
+                let turned = self.preferred.compare_exchange(
+                    seen,
+                    seen.wrapping_add(1),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+                // Losing this race means that another caller has turned.
+                if turned.is_ok() {
+                    tracing::debug!(%error, "turning to the next peer for events");
+                }
+            }
+        }
+        SourceError {
+            why: error.to_string(),
+            refused,
+        }
+    }
+}
+
+/// Whether the peer itself said no.
+fn is_refusal(error: &Error) -> bool {
+    use selvedge_sdk::Error as E;
+    match error {
+        E::Rpc(rpc) => {
+            // The codes by their gRPC numbers: INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED,
+            // UNAUTHENTICATED.
+            matches!(rpc.code as i32, 3 | 5 | 7 | 12 | 16)
+        }
+        E::Refused { .. } | E::Key(_) | E::Identity(_) => true,
+        _ => false,
+    }
+}
+
+struct GatewayStream {
+    events: ChaincodeEvents,
+}
+
+#[async_trait]
+impl EventStream for GatewayStream {
+    async fn next(&mut self) -> Result<ChaincodeEvent, SourceError> {
+        self.events.next().await.map_err(|e| SourceError {
+            why: e.to_string(),
+            refused: is_refusal(&e),
+        })
+    }
+}
+
+#[async_trait]
+impl EventSource for GatewaySource {
+    async fn height(&self, owner: &str, channel: &str) -> Result<u64, SourceError> {
+        let (index, gateway) = self.gateway(owner)?;
+        let ask = Invocation::new(channel, "qscc", "GetChainInfo").arg(channel);
+        let answer = gateway.evaluate(&ask).await.map_err(|e| self.failed(index, &e))?;
+        let info = common::BlockchainInfo::decode(answer).map_err(|e| SourceError {
+            why: format!(
+                "{} does not tell the height of channel {channel}: {e}",
+                gateway.address()
+            ),
+            refused: false,
+        })?;
+        Ok(info.height)
+    }
+
+    async fn open(
+        &self,
+        owner: &str,
+        channel: &str,
+        chaincode: &str,
+        after: &Checkpoint,
+    ) -> Result<Box<dyn EventStream>, SourceError> {
+        let (index, gateway) = self.gateway(owner)?;
+        let from = EventsFrom::After(after.clone());
+        let events = gateway
+            .chaincode_events(channel, chaincode, from)
+            .await
+            .map_err(|e| self.failed(index, &e))?;
+        Ok(Box::new(GatewayStream { events }))
+    }
+}
