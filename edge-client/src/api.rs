@@ -3,9 +3,12 @@
 //! | call | does |
 //! |---|---|
 //! | `POST /v1/transactions` | takes one request, or a list of them; 202 when durable |
+//! | `POST /v1/readings` | takes one reading, or a list of them; 202 when durable (see [`crate::rest`]) |
 //! | `GET /v1/transactions/{id}` | where it stands |
 //! | `GET /v1/status` | what the buffer holds, and how the uplink does |
 //! | `GET /` | the same as a page for people |
+//! | `GET /v1/openapi.json` | this interface, for programs |
+//! | `/v1/events`, `/v1/subscriptions` | contract events (see `selvedge_callbacks`) |
 //!
 //! `/healthz`, `/metrics` and `/version` of the operations endpoint are served beside them.
 //!
@@ -17,30 +20,32 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State as Shared};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::buffer::{Buffer, BufferError, TransactionRequest};
+use crate::buffer::{Buffer, TransactionRequest};
+use crate::intake::Refusal;
+use crate::intake::sources::Sender;
 use crate::page::page;
+use crate::rest::{self, Callers};
 use crate::status::SelfKnowledge;
 use crate::uplink::Uplink;
 
 /// Largest body in bytes.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Requests in one list at most.
-const MAX_BATCH: usize = 1000;
-/// What a refused caller is told to wait, in seconds.
-const RETRY_AFTER_SECONDS: &str = "5";
+pub(crate) const MAX_BATCH: usize = 1000;
 
 /// What the handlers work on.
 pub(crate) struct Api {
     pub(crate) about: SelfKnowledge,
     pub(crate) buffer: Arc<Buffer>,
     pub(crate) uplink: Arc<Uplink>,
+    pub(crate) callers: Callers,
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,21 +107,9 @@ fn refusal(status: StatusCode, message: impl Into<String>) -> Response {
     (status, Json(json!({ "error": message }))).into_response()
 }
 
-fn buffer_refusal(error: &BufferError) -> Response {
-    let status = match error {
-        BufferError::Full(_) => StatusCode::TOO_MANY_REQUESTS,
-        BufferError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        BufferError::Write(_) | BufferError::Io { .. } => StatusCode::INSUFFICIENT_STORAGE,
-        BufferError::Random(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    let mut response = refusal(status, error.to_string());
-    if status != StatusCode::PAYLOAD_TOO_LARGE {
-        response.headers_mut().insert(
-            header::RETRY_AFTER,
-            header::HeaderValue::from_static(RETRY_AFTER_SECONDS),
-        );
-    }
-    response
+/// Reads one transaction request or a list of them.
+pub(crate) fn transaction_requests(body: &[u8]) -> Result<(Vec<TransactionRequest>, bool), String> {
+    parse(body, &HeaderMap::new())
 }
 
 /// Either one request or a list of them.
@@ -147,27 +140,30 @@ fn parse(body: &[u8], headers: &HeaderMap) -> Result<(Vec<TransactionRequest>, b
     Ok((vec![request.check()?], false))
 }
 
-async fn accept(Shared(api): Shared<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn accept(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(sender): Extension<Sender>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let (requests, is_list) = match parse(&body, &headers) {
         Ok(parsed) => parsed,
         Err(why) => return refusal(StatusCode::BAD_REQUEST, why),
     };
-    let identity = api.uplink.current_identity();
-    // All at once, so that they share the fsync.
-    let accepting = requests
-        .into_iter()
-        .map(|request| api.buffer.accept(request, identity));
-    let results = futures::future::join_all(accepting).await;
+    let results = match api.callers.intake.transactions(&sender, requests).await {
+        Ok(results) => results,
+        Err(refusal) => return refusal.into_response(),
+    };
     if !is_list {
         return match results.into_iter().next() {
             Some(Ok(id)) => (StatusCode::ACCEPTED, Json(json!(api.buffer.view(id)))).into_response(),
-            Some(Err(error)) => buffer_refusal(&error),
+            Some(Err(refusal)) => refusal.into_response(),
             None => refusal(StatusCode::BAD_REQUEST, "the body is empty"),
         };
     }
-    let refused = results.iter().find_map(|r| r.as_ref().err());
-    if let (Some(error), true) = (refused, results.iter().all(Result::is_err)) {
-        return buffer_refusal(error);
+    let refused: Option<&Refusal> = results.iter().find_map(|r| r.as_ref().err());
+    if let (Some(refusal), true) = (refused, results.iter().all(Result::is_err)) {
+        return refusal.clone().into_response();
     }
     let status = if refused.is_some() {
         StatusCode::MULTI_STATUS
@@ -178,7 +174,7 @@ async fn accept(Shared(api): Shared<Arc<Api>>, headers: HeaderMap, body: Bytes) 
         .iter()
         .map(|result| match result {
             Ok(id) => json!({ "id": id }),
-            Err(error) => json!({ "error": error.to_string() }),
+            Err(refusal) => json!({ "error": refusal.to_string() }),
         })
         .collect();
     (status, Json(json!({ "transactions": answers }))).into_response()
@@ -198,15 +194,24 @@ async fn status(Shared(api): Shared<Arc<Api>>) -> Response {
     Json(api.about.status(&api.buffer, &api.uplink)).into_response()
 }
 
-/// The routes.
-pub(crate) fn router(api: Arc<Api>) -> Router {
-    Router::new()
+/// The routes; `events` are those of the call-backs. Whoever hands over or listens is asked who it is; the gateway's state
+/// is open to all who reach it, as its health is.
+pub(crate) fn router(api: Arc<Api>, events: Router) -> Router {
+    let admitted = axum::middleware::from_fn_with_state(Arc::clone(&api), rest::admit);
+    let devices = Router::new()
+        .route("/v1/readings", post(rest::readings))
         .route("/v1/transactions", post(accept))
         .route("/v1/transactions/{id}", get(show))
-        .route("/v1/status", get(status))
-        .route("/", get(page))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(Arc::clone(&api))
+        .merge(events)
+        .layer(admitted);
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/openapi.json", get(rest::openapi))
+        .route("/", get(page))
         .with_state(api)
+        .merge(devices)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::config::EdgeConfig;
 use crate::diag::{self, DiagOptions};
 use crate::doctor;
 use crate::enroll;
+use crate::key_commands::{DeviceKeyCommand, hash_password_command};
 
 /// Commands of the gateway.
 #[derive(Debug, Subcommand)]
@@ -28,6 +29,21 @@ pub enum EdgeCommand {
     Diag(DiagArgs),
     /// What the buffer and the uplink of a running gateway do, as JSON.
     Status(StatusArgs),
+    /// Keys of devices that send sealed messages.
+    #[command(subcommand)]
+    DeviceKey(DeviceKeyCommand),
+    /// Hash a password (first line of the standard input) for 'devices.sources' of the configuration.
+    HashPassword,
+    /// Open content that a device sealed for the owner of a key: a reading's `sealed`, in base64 on the standard input.
+    OpenSealed(OpenSealedArgs),
+}
+
+/// With which key `open-sealed` opens.
+#[derive(Debug, Args)]
+pub struct OpenSealedArgs {
+    /// PEM file with the owner's private key (P-256).
+    #[arg(long)]
+    pub key: PathBuf,
 }
 
 /// Which gateway.
@@ -189,6 +205,24 @@ impl EdgeCommand {
                 if written.blanked > 0 {
                     println!("{} secrets were found in it and blanked", written.blanked);
                 }
+                Ok(())
+            }
+            Self::DeviceKey(command) => {
+                println!("{}", command.run()?);
+                Ok(())
+            }
+            Self::OpenSealed(args) => {
+                use std::io::Write;
+                let content = crate::owner::open_standard_input(&args.key)?;
+                std::io::stdout()
+                    .write_all(&content)
+                    .map_err(|e| EdgeError::Config {
+                        path: PathBuf::from("the standard output"),
+                        why: e.to_string(),
+                    })
+            }
+            Self::HashPassword => {
+                println!("{}", hash_password_command()?);
                 Ok(())
             }
             Self::Status(args) => {

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::EdgeError;
 use crate::buffer::BufferLimits;
+use crate::devices::{CallbacksConfig, DevicesConfig, routes};
+use crate::intake::route::RouteConfig;
 
 /// Configuration of an edge gateway, from YAML; relative paths are relative to the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +46,15 @@ pub struct EdgeConfig {
     /// `msp_dir`.
     #[serde(default)]
     pub renewal: Option<RenewalConfig>,
+    /// Which transactions readings become.
+    #[serde(default)]
+    pub readings: Vec<RouteConfig>,
+    /// Who may hand over what, and by which ways.
+    #[serde(default)]
+    pub devices: DevicesConfig,
+    /// Contract events for the devices.
+    #[serde(default)]
+    pub callbacks: CallbacksConfig,
 }
 
 /// A certificate authority that speaks Fabric CA's REST interface.
@@ -125,13 +136,13 @@ pub struct UplinkConfig {
     #[serde(default = "in_flight")]
     pub in_flight: usize,
     /// Pause after the first failure; doubled at each further one.
-    #[serde(default = "first_pause", with = "humantime_text")]
+    #[serde(default = "first_pause", with = "duration_text")]
     pub first_pause: Duration,
     /// Longest pause between attempts.
-    #[serde(default = "longest_pause", with = "humantime_text")]
+    #[serde(default = "longest_pause", with = "duration_text")]
     pub longest_pause: Duration,
     /// How long to wait for one answer: an endorsement, an orderer's, a commit.
-    #[serde(default = "deadline", with = "humantime_text")]
+    #[serde(default = "deadline", with = "duration_text")]
     pub deadline: Duration,
 }
 
@@ -173,16 +184,17 @@ fn deadline() -> Duration {
     Duration::from_secs(30)
 }
 
-mod humantime_text {
+/// Durations as people write them: `90s`, `1h 30m`.
+pub(crate) mod duration_text {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(&humantime::format_duration(*value).to_string())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
         humantime::parse_duration(&String::deserialize(d)?).map_err(serde::de::Error::custom)
     }
 }
@@ -240,6 +252,14 @@ impl EdgeConfig {
         }
         if uplink.in_flight == 0 {
             return Err(bad("uplink.in_flight is 0; nothing would ever be sent".to_owned()));
+        }
+        config
+            .devices
+            .resolve(base)
+            .map_err(|why| bad(format!("devices: {why}")))?;
+        routes(&config.readings, &config.id).map_err(bad)?;
+        if let Some(roots) = &mut config.callbacks.settings.tls_roots {
+            *roots = base.join(&*roots);
         }
         Ok(config)
     }

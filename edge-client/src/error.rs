@@ -58,6 +58,15 @@ pub enum EdgeError {
     /// The buffer failed.
     #[error(transparent)]
     Buffer(#[from] BufferError),
+    /// A journal failed.
+    #[error(transparent)]
+    Journal(#[from] crate::journal::JournalError),
+    /// The file of device keys is not usable.
+    #[error(transparent)]
+    Keys(#[from] crate::sealed::KeyFileError),
+    /// The call-backs cannot start.
+    #[error(transparent)]
+    Callbacks(#[from] selvedge_callbacks::CallbackError),
     /// A connection setting is not usable, or the listener failed.
     #[error(transparent)]
     Comm(#[from] selvedge_comm::CommError),

@@ -6,10 +6,14 @@
 //! has the same id, and the ledger admits an id once.
 //!
 //! ```text
-//! REST ─► Buffer ── one durable record a request ─► 202
-//!           │  engine (pure): which request is due, what a result means
-//!           ▼
-//!         Uplink ── endorse ─► order ─► commit status, with back-off and fail-over
+//! REST, MQTT, folders, sealed TCP, sensors
+//!   └─► Intake ── who, may it, which transaction, what do the edge rules say
+//!         └─► Buffer ── one durable record a request ─► 202, PUBACK, "taken"
+//!               │  engine (pure): which request is due, what a result means
+//!               ▼
+//!             Uplink ── endorse ─► order ─► commit status, with back-off and fail-over
+//!
+//! contract events ─► call-backs ─► server-sent events, web hooks, MQTT topics
 //! ```
 //!
 //! States of a request (MISSION A):
@@ -25,17 +29,30 @@ mod api;
 mod buffer;
 mod commands;
 mod config;
+mod devices;
 mod diag;
 mod doctor;
 mod enroll;
 mod enrolling;
 mod enrollments;
 mod error;
+mod folder;
+mod guard;
 mod identities;
+mod intake;
+mod journal;
+mod key_commands;
+mod mqtt;
 mod node;
 mod operations;
+mod owner;
 mod page;
 mod renewal;
+mod rest;
+mod rules;
+mod sealed;
+mod sensors;
+mod state_log;
 mod status;
 #[cfg(test)]
 mod testing;
@@ -44,7 +61,23 @@ mod uplink;
 pub use buffer::{Buffer, BufferError, BufferLimits, EntryView, State, Totals, TransactionRequest};
 pub use commands::EdgeCommand;
 pub use config::{CaConfig, EdgeConfig, EndpointConfig, EnrollmentConfig, UplinkConfig, UplinkMode};
+pub use devices::{CallbacksConfig, DevicesConfig, RestConfig, RestTlsConfig};
 pub use diag::{DiagOptions, Written, diag};
 pub use doctor::{Area, Finding, Level, Report, examine};
 pub use error::EdgeError;
+pub use folder::FolderConfig;
+pub use intake::pattern::Pattern;
+pub use intake::rate::RateLimit;
+pub use intake::reading::{Position, SentReading};
+pub use intake::route::RouteConfig;
+pub use intake::sources::{AddressRange, SourceConfig, hash_password};
+pub use journal::JournalError;
+pub use key_commands::{DeviceKeyCommand, KeyConfig, KeyOf, hash_password_command};
+pub use mqtt::{EventFeedConfig, MqttConfig, MqttTlsConfig, PayloadKind, TopicConfig};
 pub use node::{Edge, run};
+pub use rules::{ChangeRule, OutsideRule, Rule, RuleSet, Statistic, WindowRule};
+pub use sealed::{DeviceKeyView, IssuedKey, KeyFile, KeyFileError, SealedConfig};
+pub use sensors::{SensorConfig, SensorValue};
+
+#[cfg(test)]
+mod ways_in_tests;

@@ -15,11 +15,14 @@ use crate::EdgeError;
 use crate::api::{Api, router};
 use crate::buffer::Buffer;
 use crate::config::EdgeConfig;
+use crate::devices::Devices;
 use crate::enrolling;
 use crate::enrollments::{self, Enrollments};
+use crate::guard::Guard;
 use crate::identities::Identities;
 use crate::operations;
 use crate::renewal;
+use crate::rest::Callers;
 use crate::status::SelfKnowledge;
 use crate::uplink::Uplink;
 
@@ -32,6 +35,7 @@ pub struct Edge {
     uplink: JoinHandle<()>,
     operations: Option<(SocketAddr, JoinHandle<Result<(), CommError>>)>,
     _keeping: Keeping,
+    devices: Devices,
 }
 
 fn load_identity(config: &EdgeConfig) -> Result<(SigningIdentity, PrivateKey), EdgeError> {
@@ -72,6 +76,7 @@ impl Edge {
             Some(operations) => Some(OperationsListener::open(operations).await?),
             None => None,
         };
+        let rest_tls = config.devices.rest_tls()?;
         let listener = bind(&config.listen).await?;
         let address = listener.local_addr().map_err(|source| CommError::Bind {
             address: config.listen.clone(),
@@ -79,8 +84,10 @@ impl Edge {
         })?;
 
         let stop = CancellationToken::new();
+        let devices = Devices::start(&config, Arc::clone(&buffer), &uplink, &stop).await?;
         let watched = operations::of(&buffer, &uplink);
         let keeping = renewal::keep(&config, &identity, &uplink, &watched);
+        devices.measure(&watched.metrics);
         let operations = watching.map(|listener| {
             let stopped = stop.clone().cancelled_owned();
             (
@@ -92,12 +99,18 @@ impl Edge {
             about,
             buffer,
             uplink: Arc::clone(&uplink),
+            callers: Callers {
+                intake: Arc::clone(&devices.intake),
+                login: config.devices.rest.login,
+                guard: Guard::default(),
+            },
         });
         let enrollments = Arc::new(Enrollments::open(config.data_dir.join("enrollments"))?);
+        let events = selvedge_callbacks::routes(Arc::clone(&devices.hub));
         let server = tokio::spawn(serve_http(
             listener,
-            None,
-            router(api)
+            rest_tls,
+            router(api, events)
                 .merge(enrollments::router(enrollments))
                 .merge(observing_router(watched)),
             stop.clone().cancelled_owned(),
@@ -111,7 +124,18 @@ impl Edge {
             uplink,
             operations,
             _keeping: keeping,
+            devices,
         })
+    }
+
+    /// Addresses of the MQTT listeners: the plain one first.
+    pub fn mqtt_addresses(&self) -> &[SocketAddr] {
+        &self.devices.mqtt
+    }
+
+    /// Address of the listener for sealed messages.
+    pub fn sealed_address(&self) -> Option<SocketAddr> {
+        self.devices.sealed
     }
 
     /// Address of the operations endpoint, if it has one of its own.
@@ -130,6 +154,7 @@ impl Edge {
     /// The server had failed before.
     pub async fn stop(self) -> Result<(), EdgeError> {
         self.stop.cancel();
+        self.devices.ended().await;
         if let Ok(result) = self.server.await {
             result?;
         }

@@ -126,6 +126,11 @@ impl Uplink {
         *self.identities.lock().current().0
     }
 
+    /// The identity itself, for what is signed but not kept.
+    pub(crate) fn current_signer(&self) -> Option<SigningIdentity> {
+        self.identities.lock().current().1.cloned()
+    }
+
     pub(crate) fn view(&self) -> UplinkView {
         let health = self.health.lock().clone();
         UplinkView {
