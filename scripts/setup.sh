@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what a build needs and a fresh Debian or Ubuntu lacks: a C++ compiler, libclang (for RocksDB's bindings),
 # ccache, Rust with the wasm target, what the tests talk to (SoftHSM2, slapd). With the argument `node`, also Node.js 20 or
-# later for the official clients, Chromium for the web page, and schemathesis (from PyPI, in a folder of its own) for the
-# REST interface; with `arm`, also what builds for aarch64 and armv7 and runs those builds here.
+# later for the official clients, Python with venv for clients from PyPI, Chromium for the web page, and schemathesis (from
+# PyPI, in a folder of its own) for the REST interface; with `arm`, also what builds for aarch64 and armv7 and runs those
+# builds here.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -140,6 +140,22 @@ impl Edge {
         edge
     }
 
+    /// Adds settings to the configuration file; they count from the next start on.
+    pub fn configure(&self, more: &Value) {
+        let text = std::fs::read_to_string(self.files.config()).expect("the configuration");
+        let mut config: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+        for (name, value) in more.as_object().expect("settings by name") {
+            config[name] = value.clone();
+        }
+        let text = serde_yaml_ng::to_string(&config).expect("YAML");
+        std::fs::write(self.files.config(), text).expect("the configuration");
+    }
+
+    /// Folder of its files.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.files.dir
+    }
+
     /// Starts the process again after [`Self::kill`].
     pub async fn restart(&self) {
         self.pid.store(self.files.start("edge"), Ordering::Relaxed);

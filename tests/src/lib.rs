@@ -8,6 +8,7 @@
 //!   ├─ Portal     the REST interface of an organisation, as a process
 //!   ├─ CaServer   a certificate authority process, root and intermediate
 //!   ├─ npm        official clients from npm, in folders of their own
+//!   ├─ python     real clients from PyPI, in an environment of their own
 //!   ├─ probe      a small contract with one function for every way to behave and misbehave
 //!   ├─ crooked    certificates and signatures as they must not be
 //!   ├─ load       transactions in numbers, with what was acknowledged written down
@@ -35,10 +36,11 @@ pub mod load;
 mod network;
 pub mod npm;
 mod portal;
-mod ports;
+pub mod ports;
 pub mod probe;
 mod process;
 mod proxy;
+pub mod python;
 pub mod raw;
 mod wait;
 

@@ -29,6 +29,6 @@ pub(crate) fn free() -> u16 {
 }
 
 /// An address to listen on.
-pub(crate) fn listen() -> String {
+pub fn listen() -> String {
     format!("127.0.0.1:{}", free())
 }
