@@ -431,11 +431,7 @@ impl Running {
             (None, None, Some(trouble)) => (SubscriptionState::Failing, Some(trouble.why)),
             (None, None, None) => (SubscriptionState::Active, None),
         };
-        let place = progress
-            .place
-            .clone()
-            .map(EventId::from)
-            .or_else(|| self.view.place());
+        let place = progress.place.clone().map(EventId::from);
         SubscriptionView {
             id: self.stored.id.clone(),
             filter: self.stored.filter.clone(),
@@ -485,8 +481,10 @@ impl Delivering {
     /// repeated later.
     async fn work(&mut self, follower: &mut Follower) -> Halt {
         let start = follower.settle_start().await;
-        self.note(start.checkpoint().clone());
+        // On disk before anybody is told of it: from then on nothing is left out.
+        self.unwritten = Some((start.checkpoint().clone(), Instant::now()));
         self.write_place().await;
+        self.progress.lock().place = Some(start.checkpoint().clone());
         loop {
             let event = {
                 let next = follower.next();
