@@ -263,7 +263,7 @@ mod tests {
         let key = PrivateKey::generate().unwrap();
         let kept = Enrollments::open(dir.path().to_owned()).unwrap();
         for n in 0..MAX_KEPT {
-            std::fs::write(dir.path().join(format!("{n}.json")), "{}").unwrap();
+            std::fs::write(dir.path().join(format!("other-{n}.json")), "{}").unwrap();
         }
         let (status, _) = kept.put("a", sealed("a", &key).as_bytes()).unwrap_err();
         assert_eq!(status, StatusCode::INSUFFICIENT_STORAGE);

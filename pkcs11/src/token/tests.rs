@@ -71,7 +71,11 @@ fn issued(key: &PublicKey) -> selvedge_msp::Certificate {
         not_before: 0,
         not_after: 1_000_000,
     };
-    let root = CertificateAuthority::generate_root(&CaSubject::default(), &validity).unwrap();
+    let subject = CaSubject {
+        common_name: "ca".into(),
+        ..CaSubject::default()
+    };
+    let root = CertificateAuthority::generate_root(&subject, &validity).unwrap();
     let request = IssueRequest {
         public_key: key.clone(),
         common_name: "truck-17".into(),
