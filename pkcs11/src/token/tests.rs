@@ -150,6 +150,7 @@ fn in_the_child(folder: &Path) {
     ));
 
     std::fs::write(&pin, "9999").unwrap();
-    drop((key, made, identity));
+    // As long as a session is open, the token asks for no PIN.
+    drop((key, made, identity, contents));
     refused(&uri, "PIN");
 }
