@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,10 +77,15 @@ impl Api {
     /// # Errors
     /// An identity or file is not usable, or the address is in use. Peers need not run yet.
     pub async fn start(config: ApiConfig) -> Result<Self, ApiError> {
-        std::fs::create_dir_all(&config.data_dir).map_err(|source| ApiError::ReadFile {
-            path: config.data_dir.clone(),
-            source,
-        })?;
+        // What is in it is the organisation's business: the index knows who did what on its channels.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&config.data_dir)
+            .map_err(|source| ApiError::ReadFile {
+                path: config.data_dir.clone(),
+                source,
+            })?;
         let users = Arc::new(Users::load(&config)?);
         let index = Arc::new(Index::open(&config.data_dir)?);
         let network = Arc::new(Network::new(&config, Arc::clone(&index))?);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use selvedge_comm::{HttpAnswer, HttpClient, Method};
-use selvedge_sdk::ClientTls;
+use selvedge_sdk::{ClientTls, TlsIdentity};
 use serde_json::Value;
 
 use crate::process::{NodeFiles, kill, runs};
@@ -19,6 +19,8 @@ pub struct Portal {
     pid: AtomicU32,
     domain: String,
     listen: String,
+    /// PEM roots of its certificate; none when it serves without TLS.
+    roots: Option<Vec<u8>>,
 }
 
 impl Portal {
@@ -35,7 +37,8 @@ impl Portal {
         tune: impl FnOnce(&mut Value),
     ) -> Self {
         let listen = ports::listen();
-        let dir = network.scratch().join("api").join(domain);
+        let port = listen.rsplit(':').next().unwrap_or_default();
+        let dir = network.scratch().join("api").join(format!("{domain}-{port}"));
         let folder = dir.to_string_lossy().into_owned();
         let mut arguments = vec![
             "api", "init", "--org", domain, "--listen", &listen, "--dir", &folder,
@@ -54,6 +57,7 @@ impl Portal {
             pid: AtomicU32::new(0),
             domain: domain.to_owned(),
             listen,
+            roots: more.contains(&"--tls").then(|| network.tls_root(domain)),
         };
         portal.restart().await;
         portal
@@ -98,7 +102,8 @@ impl Portal {
 
     /// Base of its addresses.
     pub fn url(&self) -> String {
-        format!("http://{}", self.listen.replace("127.0.0.1", "localhost"))
+        let scheme = if self.roots.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.listen.replace("127.0.0.1", "localhost"))
     }
 
     /// The folder of its configuration and data.
@@ -150,12 +155,43 @@ impl Portal {
         headers: &[(&str, &str)],
         body: &Value,
     ) -> Result<HttpAnswer, String> {
+        self.send(None, method, path, headers, body).await
+    }
+
+    /// One request on a connection that shows a client certificate.
+    ///
+    /// # Errors
+    /// It does not answer, or does not accept the certificate.
+    pub async fn call_by_certificate(
+        &self,
+        identity: TlsIdentity,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<HttpAnswer, String> {
+        self.send(Some(identity), method, path, headers, body).await
+    }
+
+    async fn send(
+        &self,
+        identity: Option<TlsIdentity>,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<HttpAnswer, String> {
         let text = if body.is_null() {
             String::new()
         } else {
             body.to_string()
         };
-        HttpClient::new(ClientTls::default())
+        let tls = ClientTls {
+            roots: self.roots.clone().into_iter().collect(),
+            identity,
+            ..ClientTls::default()
+        };
+        HttpClient::new(tls)
             .request(method, &format!("{}{path}", self.url()), headers, text)
             .await
             .map_err(|e| e.to_string())

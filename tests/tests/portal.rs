@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use selvedge_comm::Method;
+use selvedge_sdk::TlsIdentity;
 use selvedge_system_tests::{
     CHANNEL, Edge, Network, ORG2_PEER, Options, Portal, case, checker, eventually, npm, within,
 };
@@ -47,6 +48,7 @@ async fn programs_use_the_interface() {
     let token = buyer.login(&network, "User1", &["--token"]).await;
     let other = supplier.login(&network, "User1", &["--token"]).await;
     case("signing in", sign_in(&network, &buyer, &token)).await;
+    case("signing in by client certificate", by_certificate(&network)).await;
     case(
         "a negotiation over REST",
         negotiate(&buyer, &token, &supplier, &other),
@@ -126,6 +128,49 @@ async fn sign_in(network: &Network, portal: &Portal, token: &str) {
     });
     let (status, why) = portal.ask(Method::POST, "/v1/login/token", None, &proof).await;
     assert_eq!(status, 401, "{why}");
+}
+
+async fn by_certificate(network: &Network) {
+    let portal = Portal::start(network, "org1.example.com", &["--tls"]).await;
+    let show = |user: &str| {
+        let tls = network.user_dir(user).join("tls");
+        TlsIdentity::from_files(&tls.join("client.crt"), &tls.join("client.key")).unwrap()
+    };
+    let user = "User1@org1.example.com";
+    let me = portal
+        .call_by_certificate(show(user), Method::GET, "/v1/me", &[], &Value::Null)
+        .await
+        .unwrap();
+    let me: Value = serde_json::from_slice(&me.body).unwrap();
+    assert_eq!((&me["user"], &me["view"]), (&json!(user), &json!("in-house")));
+    let token = portal
+        .call_by_certificate(show(user), Method::POST, "/v1/login/token", &[], &json!({}))
+        .await
+        .unwrap();
+    assert_eq!(token.status.as_u16(), 200);
+    // A browser shows the certificate by itself, whoever's page makes it ask.
+    let foreign = [("origin", "https://elsewhere.example.com")];
+    let forged = portal
+        .call_by_certificate(
+            show(user),
+            Method::POST,
+            &below("rfqs"),
+            &foreign,
+            &offer("forged"),
+        )
+        .await
+        .unwrap();
+    assert_eq!(forged.status.as_u16(), 403);
+    let stranger = show("User1@org2.example.com");
+    let refused = portal
+        .call_by_certificate(stranger, Method::GET, "/v1/me", &[], &Value::Null)
+        .await;
+    assert!(
+        refused.is_err(),
+        "another organisation's certificate is not taken"
+    );
+    let (status, _) = portal.ask(Method::GET, &below("rfqs"), None, &Value::Null).await;
+    assert_eq!(status, 401);
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -180,7 +180,12 @@ impl Network {
     pub(crate) async fn follow(self: Arc<Self>, stop: CancellationToken) {
         let mut followers = tokio::task::JoinSet::new();
         loop {
-            match self.joined().await {
+            // A peer that is away lets callers wait for seconds; stopping does not wait with them.
+            let joined = tokio::select! {
+                () = stop.cancelled() => break,
+                joined = self.joined() => joined,
+            };
+            match joined {
                 Ok(names) => {
                     for name in names {
                         if self.channels.read().contains_key(&name) {
