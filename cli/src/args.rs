@@ -318,6 +318,25 @@ pub(crate) struct ReplayArgs {
 pub(crate) enum LedgerCommand {
     /// Judge a folder of blocks (000.block, 001.block …) as a peer would, and print the verdicts as JSON.
     Replay(LedgerReplayArgs),
+    /// Audit whole chains: hashes, orderers' and transactions' signatures, verdicts, commit hashes.
+    Verify(LedgerVerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LedgerVerifyArgs {
+    /// Data folder of a peer or an orderer (running or not), a folder of its block files, or one of exported blocks
+    /// (000.block, 001.block …).
+    #[arg(long)]
+    pub(crate) ledger: PathBuf,
+    /// The genesis block that is trusted; without it the one in the files is believed, and its hash is printed.
+    #[arg(long)]
+    pub(crate) genesis: Option<PathBuf>,
+    /// Folder for the scratch ledger, which grows as large as the chain; the system's temporary folder if absent.
+    #[arg(long)]
+    pub(crate) work: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! `selvedge ledger …`: chains without a network.
 
+mod verify;
+
 use std::path::{Path, PathBuf};
 
 use crate::args::{LedgerCommand, LedgerReplayArgs};
@@ -9,6 +11,7 @@ use crate::error::{CliError, During};
 pub(crate) fn run(command: LedgerCommand) -> Result<(), CliError> {
     match command {
         LedgerCommand::Replay(args) => replay(&args),
+        LedgerCommand::Verify(args) => verify::verify(&args),
     }
 }
 

@@ -6,6 +6,7 @@
 //! other damage is an error that names file and offset. Every read checks the block's checksum again.
 
 mod error;
+mod files;
 mod index;
 mod record;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use selvedge_proto::{block_hash, common};
 use tokio::sync::watch;
 
 pub use error::BlockStoreError;
+pub use files::BlockFiles;
 pub use record::MAX_BLOCK_BYTES;
 
 use index::Segments;

@@ -32,7 +32,7 @@ mod state;
 mod updates;
 mod version;
 
-pub use block_store::{BlockStore, BlockStoreError, MAX_BLOCK_BYTES};
+pub use block_store::{BlockFiles, BlockStore, BlockStoreError, MAX_BLOCK_BYTES};
 pub use contents::indexed_tx_id;
 pub use db::DatabaseOptions;
 pub use error::LedgerError;

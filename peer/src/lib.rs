@@ -10,6 +10,7 @@
 //! [`Peer::start`] puts it together from a [`PeerConfig`].
 
 mod access;
+pub mod audit;
 pub mod chaincode;
 pub mod channel;
 pub mod committed;
