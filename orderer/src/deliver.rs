@@ -146,7 +146,7 @@ fn open(
         .map_err(|e| refused(BadRequest, &format!("SeekInfo does not decode: {e}")))?;
     let mut session = Session {
         signed,
-        expires: filter::creator_expiry(&open.signature_header.creator),
+        expires: filter::creator_expiry(&chain.bundle(), &open.signature_header.creator),
         strict: seek.error_response() == orderer::seek_info::SeekErrorResponse::Strict,
         fail_if_not_ready: seek.behavior() == orderer::seek_info::SeekBehavior::FailIfNotReady,
         headers_only: seek.content_type() == orderer::seek_info::SeekContentType::HeaderWithSig,

@@ -70,7 +70,11 @@ pub(crate) fn now() -> i64 {
 }
 
 /// Second at which the creator's certificate expires, if there is a certificate to be read.
-pub(crate) fn creator_expiry(creator: &Bytes) -> Option<i64> {
+pub(crate) fn creator_expiry(bundle: &Bundle, creator: &Bytes) -> Option<i64> {
+    // Members of the channel are known already; the certificate of anybody else is read.
+    if let Ok(known) = bundle.msps().deserialize(creator) {
+        return Some(known.certificate().not_after());
+    }
     let identity = msp::SerializedIdentity::decode(creator.clone()).ok()?;
     let certificate = Certificate::from_pem(&identity.id_bytes).ok()?;
     Some(certificate.not_after())
@@ -116,7 +120,7 @@ pub(crate) fn check(
         .orderer()
         .is_some_and(|o| o.capabilities.at_least(Level::V1_1));
     if expires
-        && let Some(expiry) = creator_expiry(&open.signature_header.creator)
+        && let Some(expiry) = creator_expiry(bundle, &open.signature_header.creator)
         && expiry < now
     {
         return Err(Refusal::bad(

@@ -34,6 +34,7 @@ mod joined;
 mod metrics;
 mod node;
 mod operations;
+mod pace;
 mod peers;
 mod puller;
 mod raft;

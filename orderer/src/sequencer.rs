@@ -3,8 +3,8 @@
 //! ```text
 //! queue ─► (check again if the configuration moved) ─► cutter ─► proposals in flight ─► Raft ─► replies
 //! ```
-//! A batch is cut at once while nothing is in flight; while something is, it grows inside the channel's limits (group
-//! commit). A config update waits until everything before it is applied, so each batch reaches the state machine under the
+//! A batch is cut at once while nothing is in flight, unless company is to be expected ([`Pace`]); while something is, it
+//! grows inside the channel's limits (group commit). A config update waits until everything before it is applied, so each batch reaches the state machine under the
 //! configuration it was checked under; a new leader waits for its predecessors' entries for the same reason.
 
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use crate::chain::Chain;
 use crate::cutter::{Cutter, Limits};
 use crate::filter::{self, Kind, Refusal};
 use crate::metrics::OrdererMetrics;
+use crate::pace::Pace;
 use crate::raft::{Applied, Batch, Raft};
 
 /// Batches proposed and not yet applied. With more the queue waits, and with it the submitters.
@@ -83,6 +84,9 @@ pub(crate) struct Sequencer {
     cutter_sequence: u64,
     in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
     deadline: Option<Instant>,
+    pace: Pace,
+    /// Until when the pending batch waits for company although nothing is in flight.
+    linger: Option<Instant>,
     /// The term in which everything of earlier terms is known to be applied.
     ready_term: Option<u64>,
     /// Since when the batch that is pending is filled.
@@ -132,6 +136,8 @@ impl Sequencer {
             cutter_sequence,
             in_flight: FuturesUnordered::new(),
             deadline: None,
+            pace: Pace::default(),
+            linger: None,
             ready_term: None,
             filling: None,
             metrics,
@@ -162,7 +168,7 @@ impl Sequencer {
                 .then(|| settle.unwrap_or_else(|| Instant::now() + SETTLE));
             let ready = leads.is_some() && self.ready_term == leads;
             let room = self.in_flight.len() < MAX_IN_FLIGHT;
-            let wake = [self.deadline, settle].into_iter().flatten().min();
+            let wake = [self.deadline, settle, self.linger].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -190,9 +196,25 @@ impl Sequencer {
                 }
             }
             if self.in_flight.is_empty() {
-                self.cut().await;
+                self.pace.landed(Instant::now());
+                if self.has_waited() {
+                    self.cut().await;
+                }
             }
         }
+    }
+
+    /// Whether what is pending need not wait for company any longer; nothing is in flight.
+    fn has_waited(&mut self) -> bool {
+        if !self.cutter.has_pending() {
+            return false;
+        }
+        let wait = self.pace.wait();
+        if wait.is_zero() {
+            return true;
+        }
+        let now = Instant::now();
+        *self.linger.get_or_insert(now + wait) <= now
     }
 
     /// Everything that earlier leaders got committed is applied when this returns with `ready_term` set.
@@ -214,6 +236,7 @@ impl Sequencer {
     /// Not leading any more: what was not proposed goes back to its submitters.
     fn give_back(&mut self) {
         self.deadline = None;
+        self.linger = None;
         for pending in self.cutter.cut().into_iter().flatten() {
             let _ = pending.reply.send(Verdict::Retry);
         }
@@ -247,6 +270,7 @@ impl Sequencer {
             reply,
             _permit: permit,
         };
+        self.pace.arrived();
         let was_empty = !self.cutter.has_pending();
         if was_empty {
             self.filling = Some(Instant::now());
@@ -255,6 +279,9 @@ impl Sequencer {
         let cut_some = !batches.is_empty();
         for batch in batches {
             self.propose(batch).await;
+        }
+        if cut_some {
+            self.linger = None;
         }
         if !self.cutter.has_pending() {
             self.deadline = None;
@@ -280,6 +307,7 @@ impl Sequencer {
 
     async fn cut(&mut self) {
         self.deadline = None;
+        self.linger = None;
         if let Some(batch) = self.cutter.cut() {
             self.propose(batch).await;
         }
@@ -298,13 +326,16 @@ impl Sequencer {
             envelopes: batch.iter().map(|p| p.encoded.clone()).collect(),
         };
         match self.raft.client_write_ff(proposal).await {
-            Ok(written) => self.in_flight.push(Box::pin(async move {
-                let verdict = match written.await {
-                    Ok(Ok(response)) if matches!(response.data, Applied::Block(_)) => Verdict::Ordered,
-                    _ => Verdict::Retry,
-                };
-                Outcome { verdict, batch }
-            })),
+            Ok(written) => {
+                self.pace.proposed(Instant::now());
+                self.in_flight.push(Box::pin(async move {
+                    let verdict = match written.await {
+                        Ok(Ok(response)) if matches!(response.data, Applied::Block(_)) => Verdict::Ordered,
+                        _ => Verdict::Retry,
+                    };
+                    Outcome { verdict, batch }
+                }));
+            }
             Err(why) => {
                 tracing::error!(channel = self.chain.channel(), %why, "Raft has stopped");
                 Outcome {
