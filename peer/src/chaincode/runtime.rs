@@ -14,7 +14,7 @@ use super::simulator::{SimulationError, Simulator, sha256};
 use super::store::{InstalledPackage, PackageStore, approval_hash};
 use super::wasm::{CompiledModule, RuntimeConfig, WasmEngine};
 use crate::channel::PeerChannel;
-use crate::definition::{ChaincodeDefinition, LIFECYCLE, field_key};
+use crate::definition::{ChaincodeDefinition, DefinitionError, LIFECYCLE, field_key};
 use crate::metrics::ExecutionMetrics;
 use crate::scc::lifecycle::parameters::Parameters;
 
@@ -211,6 +211,33 @@ impl ChaincodeRuntime {
             .ok_or_else(|| NotAvailable::NotDefined(name.to_owned()))?
             .version;
         self.find(state, channel_id, name, msp_id, sequence)
+    }
+
+    /// The committed definition of a chaincode, as [`crate::definition::read_definition`] reads it; one that was read
+    /// before and still has the same sequence is not read again.
+    ///
+    /// # Errors
+    /// The database failed, or the entries are not a definition.
+    pub(crate) fn definition(
+        &self,
+        state: &dyn StateReader,
+        channel_id: &str,
+        name: &str,
+    ) -> Result<Option<Arc<ChaincodeDefinition>>, DefinitionError> {
+        let sequence = state.get(LIFECYCLE, &field_key(name, "Sequence"));
+        let sequence = sequence.map_err(|source| DefinitionError::Ledger {
+            name: name.to_owned(),
+            source,
+        })?;
+        if let Some(sequence) = sequence {
+            let id = (channel_id.to_owned(), name.to_owned());
+            let definitions = self.definitions.lock();
+            let known = definitions.get(&id).filter(|k| k.sequence == sequence.version);
+            if let Some(known) = known {
+                return Ok(Some(known.definition.clone()));
+            }
+        }
+        Ok(crate::definition::read_definition(state, name)?.map(Arc::new))
     }
 
     /// The definition that a chaincode that is running was found by.

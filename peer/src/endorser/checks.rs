@@ -10,6 +10,7 @@ use selvedge_proto::{common, msp, protos};
 
 use super::unpack::Unpacked;
 use crate::channel::PeerChannel;
+use crate::context::PeerContext;
 use crate::scc;
 
 fn unix_seconds(time: SystemTime) -> i64 {
@@ -24,6 +25,7 @@ fn text(seconds: i64) -> String {
 /// The filters in front of the endorser: an expired client certificate, and a clock that is off. What does not parse
 /// passes here and is refused with its reason further on.
 pub(super) fn filter(
+    context: &dyn PeerContext,
     signed: &protos::SignedProposal,
     now: SystemTime,
     window: Duration,
@@ -32,7 +34,7 @@ pub(super) fn filter(
         return Ok(());
     };
     let now = unix_seconds(now);
-    if let Some(certificate) = certificate_of(&signature_header)
+    if let Some(certificate) = certificate_of(context, &channel_header.channel_id, &signature_header)
         && now > certificate.not_after()
     {
         return Err(format!(
@@ -62,7 +64,19 @@ fn headers(signed: &protos::SignedProposal) -> Option<(common::ChannelHeader, co
     Some((channel_header, signature_header))
 }
 
-fn certificate_of(header: &common::SignatureHeader) -> Option<Certificate> {
+/// The creator's certificate: members of the channel are known already, that of anybody else is read.
+fn certificate_of(
+    context: &dyn PeerContext,
+    channel: &str,
+    header: &common::SignatureHeader,
+) -> Option<Certificate> {
+    let known = context.channel(channel).and_then(|channel| {
+        let identity = channel.bundle().msps().deserialize(&header.creator);
+        identity.ok()
+    });
+    if let Some(identity) = known {
+        return Some(identity.certificate().clone());
+    }
     let identity = msp::SerializedIdentity::decode(header.creator.clone()).ok()?;
     Certificate::from_pem(&identity.id_bytes).ok()
 }

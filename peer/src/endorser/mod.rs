@@ -9,6 +9,7 @@
 
 mod checks;
 mod execute;
+mod pool;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -19,13 +20,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use selvedge_channel::authenticate;
 use selvedge_proto::protos;
-use tokio::sync::Semaphore;
 
 use crate::chaincode::ChaincodeRuntime;
 use crate::context::PeerContext;
 use crate::scc;
 use crate::stranger::{self, Stranger};
 
+use pool::Pool;
 pub use service::EndorserService;
 
 /// What comes of a proposal. In the process of the gateway the cases differ more than on the wire (spec 04 §2.1).
@@ -70,7 +71,7 @@ struct Inner {
     context: Arc<dyn PeerContext>,
     runtime: Arc<ChaincodeRuntime>,
     config: EndorserConfig,
-    running: Semaphore,
+    pool: Pool,
 }
 
 /// Endorses proposals. Clones share everything.
@@ -94,13 +95,13 @@ impl Endorser {
         runtime: Arc<ChaincodeRuntime>,
         config: EndorserConfig,
     ) -> Self {
-        let running = Semaphore::new(runtime.concurrency());
+        let pool = Pool::new(runtime.concurrency());
         Self {
             inner: Arc::new(Inner {
                 context,
                 runtime,
                 config,
-                running,
+                pool,
             }),
         }
     }
@@ -110,21 +111,16 @@ impl Endorser {
         &self.inner.runtime
     }
 
-    /// Processes a proposal on a blocking thread; waits while as many as allowed are running.
+    /// Processes a proposal on a thread of the endorser's own; waits while as many as allowed are running.
     pub async fn process_proposal(&self, proposal: protos::SignedProposal) -> EndorseOutcome {
-        let Ok(_permit) = self.inner.running.acquire().await else {
-            return EndorseOutcome::Refused("the endorser is shutting down".to_owned());
-        };
         let this = self.clone();
-        match tokio::task::spawn_blocking(move || this.process(&proposal)).await {
-            Ok(outcome) => outcome,
-            Err(e) => {
-                tracing::error!(error = %e, "endorsing a proposal failed inside the peer");
-                EndorseOutcome::Refused(
-                    "the endorser failed on this proposal; the peer's log has details".to_owned(),
-                )
-            }
-        }
+        let outcome = self.inner.pool.run(move || this.process(&proposal)).await;
+        outcome.unwrap_or_else(|| {
+            tracing::error!("endorsing a proposal failed inside the peer");
+            EndorseOutcome::Refused(
+                "the endorser failed on this proposal; the peer's log has details".to_owned(),
+            )
+        })
     }
 
     /// Processes a proposal on the calling thread.
@@ -133,7 +129,12 @@ impl Endorser {
         let config = &self.inner.config;
         let metrics = self.inner.runtime.metrics();
         metrics.received.count(&[]);
-        if let Err(why) = checks::filter(proposal, (config.clock)(), config.time_window) {
+        if let Err(why) = checks::filter(
+            &*self.inner.context,
+            proposal,
+            (config.clock)(),
+            config.time_window,
+        ) {
             metrics.invalid.count(&[]);
             return EndorseOutcome::Filtered(why);
         }

@@ -1,6 +1,7 @@
 //! CommitStatus: what became of a transaction, now or when it commits (spec 04 §2.6).
 
 use prost::Message;
+use selvedge_channel::authenticate;
 use selvedge_msp::SignedData;
 use selvedge_proto::gateway::{CommitStatusRequest, CommitStatusResponse, SignedCommitStatusRequest};
 use tokio::time::Instant;
@@ -26,26 +27,21 @@ impl Inner {
             identity: request.identity.clone(),
             signature: signed.signature.clone(),
         };
-        let channel = self
-            .context
-            .channel(&request.channel_id)
-            .filter(|channel| stranger::is_member(&channel.bundle(), &caller))
-            .ok_or_else(|| {
-                denied(
-                    match stranger::judge(&*self.context, &request.channel_id, &caller) {
-                        Stranger::Known => format!("channel does not exist: {}", request.channel_id),
-                        Stranger::Nobody(why) => why,
-                    },
-                )
-            })?;
-        access::check(
-            &channel.bundle(),
-            RESOURCE,
-            signed.request,
-            request.identity,
-            signed.signature,
-        )
-        .map_err(denied)?;
+        // One bundle for both questions, so that the signature need not be verified for each of them.
+        let member = self.context.channel(&request.channel_id).and_then(|channel| {
+            let bundle = channel.bundle();
+            let identity = authenticate(bundle.msps(), &caller).ok()?;
+            Some((channel, bundle, identity))
+        });
+        let (channel, bundle, identity) = member.ok_or_else(|| {
+            denied(
+                match stranger::judge(&*self.context, &request.channel_id, &caller) {
+                    Stranger::Known => format!("channel does not exist: {}", request.channel_id),
+                    Stranger::Nobody(why) => why,
+                },
+            )
+        })?;
+        access::check_authenticated(&bundle, RESOURCE, identity).map_err(denied)?;
 
         let hub = self.hub(&channel);
         let mut waiter = hub.register(&request.transaction_id);

@@ -327,8 +327,8 @@ impl Collection<'_> {
         let state = self.channel.ledger().snapshot();
         let state = state.map_err(|e| Status::internal(e.to_string()))?;
         let definitions = |name: &str| {
-            let found = self.channel.chaincode_definition(&state, name);
-            found.map(|d| d.map(Arc::new)).map_err(|e| e.to_string())
+            let found = self.gateway.runtime.definition(&state, self.channel.id(), name);
+            found.map_err(|e| e.to_string())
         };
         interest::needs(&self.bundle, interest, &definitions).map_err(|why| impossible(&why))
     }

@@ -140,7 +140,7 @@ impl Inner {
         }
         let failed = |why: String| Status::internal(why);
         let state = channel.ledger().snapshot().map_err(|e| failed(e.to_string()))?;
-        let found = channel.chaincode_definition(&state, chaincode);
+        let found = self.runtime.definition(&state, channel.id(), chaincode);
         Ok(found.map_err(|e| failed(e.to_string()))?.is_some())
     }
 

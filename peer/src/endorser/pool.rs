@@ -1,0 +1,222 @@
+//! The threads that endorse.
+//!
+//! Endorsing is short work on a CPU: as many threads as there are cores do it best, each taking the next proposal without
+//! having slept in between. A contract may run for long, though, and must not hold up the others: whoever has waited for a
+//! while without being begun gets a further thread, up to the number of transactions that may run at the same time.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// How long a proposal waits for a thread before there are to be more of them.
+const REINFORCE_AFTER: Duration = Duration::from_millis(5);
+/// Native stack of a thread; nested contracts share it (`MAX_STACK_BYTES` of each of `MAX_CALL_DEPTH`).
+const STACK_BYTES: usize = 2 * 1024 * 1024;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    /// Threads that exist, and those of them that wait for work.
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+struct Shared {
+    jobs: Mutex<Jobs>,
+    more: Condvar,
+    usual: usize,
+    most: usize,
+}
+
+/// A pool of threads. Dropping it ends them when they have done what was handed in.
+pub(super) struct Pool(Arc<Shared>);
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.0.jobs.lock().closed = true;
+        self.0.more.notify_all();
+    }
+}
+
+impl Pool {
+    /// `most` threads at the most; one a core as long as none is held up.
+    pub(super) fn new(most: usize) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with(cores, most)
+    }
+
+    fn with(usual: usize, most: usize) -> Self {
+        let most = most.max(1);
+        Self(Arc::new(Shared {
+            jobs: Mutex::default(),
+            more: Condvar::new(),
+            usual: usual.clamp(1, most),
+            most,
+        }))
+    }
+
+    /// Runs `work` on a thread of the pool, in the context of the calling runtime; `None` if it panicked.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let (begun, mut is_begun) = oneshot::channel();
+        let (give, mut done) = oneshot::channel();
+        let runtime = Handle::current();
+        self.hand_in(Box::new(move || {
+            if begun.send(()).is_err() {
+                // Whoever wanted it has given up.
+                return;
+            }
+            let _context = runtime.enter();
+            if let Ok(result) = catch_unwind(AssertUnwindSafe(work)) {
+                let _ = give.send(result);
+            }
+        }));
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut done => return result.ok(),
+                () = tokio::time::sleep(REINFORCE_AFTER) => {}
+            }
+            if is_begun.try_recv() != Err(oneshot::error::TryRecvError::Empty) {
+                return done.await.ok();
+            }
+            self.0.reinforce();
+        }
+    }
+
+    fn hand_in(&self, job: Job) {
+        let mut jobs = self.0.jobs.lock();
+        jobs.waiting.push_back(job);
+        let busy = jobs.threads - jobs.idle;
+        if busy < self.0.usual {
+            Shared::send_one(&self.0, &mut jobs);
+        }
+    }
+}
+
+impl Shared {
+    /// Gets one more thread to work.
+    fn send_one(this: &Arc<Self>, jobs: &mut Jobs) {
+        if jobs.idle > 0 {
+            this.more.notify_one();
+        } else if jobs.threads < this.most {
+            let shared = Arc::clone(this);
+            let started = std::thread::Builder::new()
+                .name("endorse".to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn(move || shared.work());
+            match started {
+                Ok(_) => jobs.threads += 1,
+                Err(error) => tracing::error!(%error, "the system gives no further thread to endorse on"),
+            }
+        }
+    }
+
+    fn reinforce(self: &Arc<Self>) {
+        let mut jobs = self.jobs.lock();
+        if !jobs.waiting.is_empty() {
+            Self::send_one(self, &mut jobs);
+        }
+    }
+
+    fn work(&self) {
+        let mut jobs = self.jobs.lock();
+        loop {
+            if let Some(job) = jobs.waiting.pop_front() {
+                parking_lot::MutexGuard::unlocked(&mut jobs, job);
+            } else if jobs.closed || jobs.threads > self.usual {
+                jobs.threads -= 1;
+                return;
+            } else {
+                jobs.idle += 1;
+                self.more.wait(&mut jobs);
+                jobs.idle -= 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn all_that_is_handed_in_is_done() {
+        let pool = Arc::new(Pool::with(2, 4));
+        let calls: Vec<_> = (0..500u64)
+            .map(|n| {
+                let pool = Arc::clone(&pool);
+                tokio::spawn(async move { pool.run(move || n * 2).await })
+            })
+            .collect();
+        for (n, call) in (0..).zip(calls) {
+            assert_eq!(call.await.unwrap(), Some(n * 2));
+        }
+        assert!(pool.0.jobs.lock().threads <= 4);
+    }
+
+    /// Every job waits for the three others: with too few threads this would never end.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn work_that_is_held_up_does_not_hold_up_the_rest() {
+        let pool = Arc::new(Pool::with(1, 4));
+        let all = Arc::new(Barrier::new(4));
+        let calls: Vec<_> = (0..4)
+            .map(|_| {
+                let (pool, all) = (Arc::clone(&pool), Arc::clone(&all));
+                tokio::spawn(async move { pool.run(move || all.wait().is_leader()).await })
+            })
+            .collect();
+        for call in calls {
+            assert!(call.await.unwrap().is_some());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_more_run_at_a_time_than_may() {
+        let pool = Arc::new(Pool::with(1, 2));
+        let (began, begun) = mpsc::channel();
+        let (hold, release) = mpsc::channel::<()>();
+        let release = Arc::new(Mutex::new(release));
+        let call = |n: u32| {
+            let (pool, began, release) = (Arc::clone(&pool), began.clone(), Arc::clone(&release));
+            tokio::spawn(async move {
+                pool.run(move || {
+                    let _ = began.send(n);
+                    // Ends when the sender goes.
+                    let _ = release.lock().recv();
+                })
+                .await
+            })
+        };
+        let calls: Vec<_> = (0..3).map(call).collect();
+        let first = tokio::task::spawn_blocking(move || (begun.recv(), begun.recv(), begun)).await;
+        let (a, b, begun) = first.unwrap();
+        assert!(a.is_ok() && b.is_ok());
+        assert!(begun.try_recv().is_err());
+        drop(hold);
+        for call in calls {
+            assert_eq!(call.await.unwrap(), Some(()));
+        }
+        assert!(begun.try_recv().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_panic_hurts_nobody_else() {
+        let pool = Pool::with(1, 1);
+        assert_eq!(pool.run(|| panic!("on purpose")).await, None::<()>);
+        assert_eq!(pool.run(|| 1).await, Some(1));
+    }
+}
