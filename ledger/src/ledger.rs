@@ -235,7 +235,7 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub fn contains_tx(&self, tx_id: &str) -> Result<bool, LedgerError> {
-        Ok(self.contains_txs(&[tx_id])?.first().copied().unwrap_or(false))
+        Ok(self.db.get(&keys::tx_key(tx_id))?.is_some())
     }
 
     /// Which of these transactions are in the chain, whatever their codes; in the order of `tx_ids`.

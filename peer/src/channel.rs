@@ -237,7 +237,14 @@ impl PeerChannel {
         let mut block = prepared.block.clone();
         self.ledger
             .prepare(&mut block, &judgement.codes, &judgement.updates);
-        self.ledger.commit(block.clone(), judgement.updates, private)?;
+        let looked_up: Vec<Option<(&str, bool)>> = prepared
+            .txs
+            .iter()
+            .zip(&judgement.known)
+            .map(|(tx, known)| known.map(|known| (tx.open.tx_id.as_str(), known)))
+            .collect();
+        self.ledger
+            .commit_looked_up(block.clone(), judgement.updates, private, &looked_up)?;
         if let Some(bundle) = judgement.bundle {
             self.policies.store(Arc::new(Policies::new(bundle)));
         }

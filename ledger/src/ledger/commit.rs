@@ -1,6 +1,6 @@
 //! Committing a block: private data, then the block file, then one batch of everything derived from it.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -61,6 +61,22 @@ impl Ledger {
         updates: UpdateBatch,
         private: Vec<PrivateWrites>,
     ) -> Result<(), LedgerError> {
+        self.commit_looked_up(block, updates, private, &[])
+    }
+
+    /// As [`Ledger::commit`] by one who has looked up transaction ids in the chain as it is without the block:
+    /// `looked_up` holds, for each transaction whose id was, that id (the one that [`crate::indexed_tx_id`] gives) and
+    /// whether the chain has it.
+    ///
+    /// # Errors
+    /// As [`Ledger::commit`].
+    pub fn commit_looked_up(
+        &self,
+        block: common::Block,
+        updates: UpdateBatch,
+        private: Vec<PrivateWrites>,
+        looked_up: &[Option<(&str, bool)>],
+    ) -> Result<(), LedgerError> {
         let mut tip = self.tip.lock();
         if self.blocks.height() != self.height() {
             self.roll_forward(&mut tip)?;
@@ -74,7 +90,7 @@ impl Ledger {
         }
         let codes = contents::codes(&block)?;
         let private = self.matching(&block, &codes, private)?;
-        let batch = self.batch(&block, &codes, &updates, &private)?;
+        let batch = self.batch(&block, &codes, &updates, &private, looked_up)?;
         let started = Instant::now();
         self.private.put(number, &private, |ns, collection| {
             self.expiry(number, ns, collection)
@@ -194,6 +210,7 @@ impl Ledger {
         codes: &[TxValidationCode],
         updates: &UpdateBatch,
         private: &[PrivateWrites],
+        looked_up: &[Option<(&str, bool)>],
     ) -> Result<WriteBatch, LedgerError> {
         let header = block.header.clone().unwrap_or_default();
         let mut batch = WriteBatch::default();
@@ -236,7 +253,7 @@ impl Ledger {
         }
         self.put_plain(&mut batch, updates, &plain_writes(private, updates))?;
         self.expire(&mut batch, header.number, updates)?;
-        self.index(&mut batch, block, codes, header.number)?;
+        self.index(&mut batch, block, codes, header.number, looked_up)?;
         batch.put(
             keys::block_hash_key(&block_hash(&header)),
             header.number.to_be_bytes(),
@@ -252,25 +269,36 @@ impl Ledger {
         block: &common::Block,
         codes: &[TxValidationCode],
         number: u64,
+        looked_up: &[Option<(&str, bool)>],
     ) -> Result<(), LedgerError> {
-        let mut seen = BTreeSet::new();
-        let mut fresh = Vec::new();
+        let mut seen = HashSet::with_capacity(codes.len());
+        let mut unknown = Vec::new();
         for (index, (envelope, code)) in (0u64..).zip(contents::envelopes(block).iter().zip(codes)) {
-            let Some(name) = contents::indexed_tx_id(envelope).map(|id| keys::tx_key(&id)) else {
-                continue;
+            let place = usize::try_from(index).unwrap_or(usize::MAX);
+            let (name, known) = match looked_up.get(place).copied().flatten() {
+                Some((id, known)) => (keys::tx_key(id), Some(known)),
+                None => match contents::indexed_tx_id(envelope) {
+                    Some(id) => (keys::tx_key(&id), None),
+                    None => continue,
+                },
             };
-            if seen.insert(name.clone()) {
-                let location = TxLocation {
-                    block: number,
-                    index,
-                    code: *code,
-                };
-                fresh.push((name, location));
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            let location = TxLocation {
+                block: number,
+                index,
+                code: *code,
+            };
+            match known {
+                Some(true) => {}
+                Some(false) => batch.put(name, location.encode()),
+                None => unknown.push((name, location)),
             }
         }
-        let names: Vec<Vec<u8>> = fresh.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<Vec<u8>> = unknown.iter().map(|(name, _)| name.clone()).collect();
         let known = self.db.get_many(&names, None)?;
-        for ((name, location), known) in fresh.into_iter().zip(known) {
+        for ((name, location), known) in unknown.into_iter().zip(known) {
             if known.is_none() {
                 batch.put(name, location.encode());
             }

@@ -96,7 +96,7 @@ impl Ledger {
                 .into_iter()
                 .map(|(writes, _)| writes)
                 .collect();
-            let batch = self.batch(&block, &codes, &updates, &private)?;
+            let batch = self.batch(&block, &codes, &updates, &private, &[])?;
             self.private.remove(number, updates.purges())?;
             self.db.write(batch, false)?;
             self.committed(&block, &updates, tip);

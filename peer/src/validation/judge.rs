@@ -26,6 +26,8 @@ pub(crate) struct Judgement {
     pub(crate) updates: UpdateBatch,
     /// The configuration after the block, if it changes it.
     pub(crate) bundle: Option<Arc<Bundle>>,
+    /// Of each transaction whose id was looked up, whether it stands in an earlier block.
+    pub(crate) known: Vec<Option<bool>>,
 }
 
 /// What the judge needs from the ledger beyond the state.
@@ -50,7 +52,7 @@ pub(crate) fn judge(
         .txs
         .iter()
         .zip(&known)
-        .filter(|(_, known)| !**known)
+        .filter(|(_, known)| **known != Some(true))
         .filter_map(|(tx, _)| tx.content());
     let mut namespaces = NamespaceJudge::new(
         prepared.number,
@@ -69,7 +71,7 @@ pub(crate) fn judge(
                 bundle = Some(Arc::new(apply_config(prepared, index, current, data)?));
                 Ok(())
             }
-            Ok(Body::Endorser(_)) if *known => Err(fault(
+            Ok(Body::Endorser(_)) if *known == Some(true) => Err(fault(
                 Code::DuplicateTxid,
                 "a transaction with this id stands in an earlier block",
             )),
@@ -113,6 +115,7 @@ pub(crate) fn judge(
         faults,
         updates,
         bundle,
+        known,
     })
 }
 
@@ -131,7 +134,7 @@ fn accepted(tx: &PreparedTx) -> Result<&Body, Fault> {
 }
 
 /// D.1 for the whole block at one go: only endorser transactions are asked about.
-fn known_ids(prepared: &PreparedBlock, chain: &dyn ChainView) -> Result<Vec<bool>, ProcessError> {
+fn known_ids(prepared: &PreparedBlock, chain: &dyn ChainView) -> Result<Vec<Option<bool>>, ProcessError> {
     let asks = |tx: &PreparedTx| matches!(accepted(tx), Ok(Body::Endorser(_)));
     let ids: Vec<&str> = prepared
         .txs
@@ -143,7 +146,7 @@ fn known_ids(prepared: &PreparedBlock, chain: &dyn ChainView) -> Result<Vec<bool
     Ok(prepared
         .txs
         .iter()
-        .map(|tx| asks(tx) && answers.next().unwrap_or(false))
+        .map(|tx| asks(tx).then(|| answers.next().unwrap_or(false)))
         .collect())
 }
 
