@@ -1,25 +1,59 @@
-//! The load of one run, and how long each transaction took.
+//! The load that one client process makes, and how long each transaction took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use selvedge_sdk::{Committed, DirectClient, Error, Gateway, Invocation, Stages};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::access::{Access, CONTRACT};
 use crate::error::PerfError;
+use crate::latencies::Latencies;
 use crate::matrix::{Mode, Operation, Run};
-use crate::network::{CHANNEL, Network};
+use crate::presigned::prefilled_key;
 
 /// Open loop: transactions under way at most, so that an overloaded network does not fill the memory.
 const MAX_OPEN: usize = 20_000;
 /// Answers that are still missing this long after the end of a phase are given up.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// How often a phase tells how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// Key that `get` reads.
+/// Key that `get` reads when there are no others.
 const EXISTING_KEY: &str = "present";
+/// Steps in which prefilled keys are updated: a prime, so that none comes twice before all have come.
+const STRIDE: u64 = 7_368_787;
+
+/// What one client process does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Share {
+    /// The run; counts and rate are those of all processes.
+    pub(crate) run: Run,
+    /// The network.
+    pub(crate) access: Access,
+    /// Which process of all this is, from 0.
+    pub(crate) client: usize,
+}
+
+impl Share {
+    fn part(&self, total: usize) -> usize {
+        let (clients, n) = (self.run.clients(), self.client);
+        total / clients + usize::from(n < total % clients)
+    }
+
+    /// Transactions of a phase that are this process's.
+    pub(crate) fn count(&self, total: u64) -> u64 {
+        let clients = self.run.clients() as u64;
+        total / clients + u64::from((self.client as u64) < total % clients)
+    }
+
+    fn device(&self) -> usize {
+        self.client / self.run.processes.max(1)
+    }
+}
 
 /// What a client submits with.
 #[derive(Clone)]
@@ -29,24 +63,19 @@ enum Client {
 }
 
 /// One transaction that went well.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sample {
-    /// From the moment at which it was due to its commit.
-    pub(crate) total: Duration,
-    /// Until all endorsements were there.
-    pub(crate) endorse: Duration,
-    /// Until they were checked.
-    pub(crate) check: Duration,
-    /// Until an orderer had taken it.
-    pub(crate) submit: Duration,
-    /// Until its commit was known.
-    pub(crate) commit: Duration,
-    /// The block that holds it; none of an evaluation.
-    pub(crate) block: Option<u64>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sample {
+    total: Duration,
+    endorse: Duration,
+    check: Duration,
+    submit: Duration,
+    commit: Duration,
+    /// Channel and number of the block that holds it; none of an evaluation.
+    block: Option<(usize, u64)>,
 }
 
 impl Sample {
-    fn new(due: Instant, started: Instant, stages: Stages, block: Option<u64>) -> Self {
+    fn new(due: Instant, started: Instant, stages: Stages, block: Option<(usize, u64)>) -> Self {
         Self {
             total: started.saturating_duration_since(due) + stages.committed,
             endorse: stages.endorsed,
@@ -59,65 +88,122 @@ impl Sample {
 }
 
 /// What a phase brought.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    /// The transactions that went well.
-    pub(crate) samples: Vec<Sample>,
+    /// How long the transactions took that went well.
+    pub(crate) latencies: Latencies,
     /// Reasons of the others, and how often.
     pub(crate) failures: BTreeMap<String, u64>,
-    /// From the first start to the last answer.
-    pub(crate) took: Duration,
+    /// Channel and number of each block that holds some of them.
+    pub(crate) blocks: BTreeSet<(usize, u64)>,
+    /// From the first start to the last answer, in seconds.
+    pub(crate) seconds: f64,
 }
 
-/// The clients of a run.
+impl Outcome {
+    /// Transactions that went well.
+    pub(crate) fn done(&self) -> u64 {
+        self.latencies.total.count()
+    }
+
+    /// Those that did not.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
+
+    /// Notes a failure.
+    pub(crate) fn fail(&mut self, why: impl Into<String>) {
+        *self.failures.entry(why.into()).or_default() += 1;
+    }
+
+    fn take(&mut self, sample: &Sample) {
+        self.latencies.total.record(sample.total);
+        self.latencies.endorse.record(sample.endorse);
+        self.latencies.check.record(sample.check);
+        self.latencies.submit.record(sample.submit);
+        self.latencies.commit.record(sample.commit);
+        self.blocks.extend(sample.block);
+    }
+
+    /// Adds what another process did at the same time.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.latencies.add(&other.latencies);
+        for (why, count) in other.failures {
+            *self.failures.entry(why).or_default() += count;
+        }
+        self.blocks.extend(other.blocks);
+        self.seconds = self.seconds.max(other.seconds);
+    }
+}
+
+/// How far a phase is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// Transactions that went well.
+    pub(crate) done: u64,
+    /// Transactions that did not.
+    pub(crate) failed: u64,
+}
+
+/// The clients of one process.
 pub(crate) struct Load {
-    run: Run,
+    share: Share,
     clients: Vec<Client>,
     value: Arc<str>,
-    next_key: Arc<AtomicU64>,
+    next: Arc<AtomicU64>,
 }
 
 impl Load {
     /// Connects the clients.
-    pub(crate) async fn prepare(run: &Run, network: &Network) -> Result<Self, PerfError> {
+    pub(crate) async fn prepare(share: Share) -> Result<Self, PerfError> {
+        let Share { run, access, .. } = &share;
+        let (connections, device) = (share.part(run.connections).max(1), share.device());
         let clients = match run.mode {
-            Mode::Gateway => network
-                .gateways(run.connections)?
+            Mode::Gateway => access
+                .gateways(connections, device)?
                 .into_iter()
                 .map(|g| Client::Gateway(Box::new(g)))
                 .collect(),
             Mode::Direct => {
-                let clients = network.direct_clients(run.connections, run).await?;
+                let clients = access.direct_clients(connections, device).await?;
                 clients.into_iter().map(Client::Direct).collect()
             }
         };
         let load = Self {
-            run: run.clone(),
             clients,
             value: "v".repeat(run.value_bytes).into(),
-            next_key: Arc::default(),
+            next: Arc::default(),
+            share,
         };
-        if run.operation == Operation::Get {
-            let put = Invocation::new(CHANNEL, CHANNEL, "put")
-                .arg(EXISTING_KEY)
-                .arg(&*load.value);
-            let gateway = network.gateways(1)?;
-            for gateway in gateway {
+        if load.share.run.operation == Operation::Get {
+            load.write_what_is_read().await?;
+        }
+        Ok(load)
+    }
+
+    async fn write_what_is_read(&self) -> Result<(), PerfError> {
+        let Share { access, .. } = &self.share;
+        for gateway in access.gateways(1, self.share.device())? {
+            for channel in &access.channels {
+                let key = format!("{EXISTING_KEY}{}", self.share.client);
+                let put = Invocation::new(channel, CONTRACT, "put")
+                    .arg(key)
+                    .arg(&*self.value);
                 gateway
                     .submit_and_wait(&put)
                     .await
                     .map_err(PerfError::client("cannot write the key that is read"))?;
             }
         }
-        Ok(load)
+        Ok(())
     }
 
-    /// Runs `count` transactions, or as many as `limit` allows.
-    pub(crate) async fn phase(&self, name: &str, count: u64, limit: Duration) -> Outcome {
+    /// Runs this process's part of `count` transactions, or as many as `limit` allows; tells how far it is.
+    pub(crate) async fn phase(&self, count: u64, limit: Duration, mut tell: impl FnMut(Progress)) -> Outcome {
         let (results, mut received) = mpsc::channel(4096);
-        let progress = Progress::new(name, count);
         let begin = Instant::now();
-        let running = if self.run.rate > 0.0 {
+        let count = self.share.count(count);
+        let running = if self.share.run.rate > 0.0 {
             self.open_loop(count, limit, results)
         } else {
             self.closed_loop(count, limit, results)
@@ -128,20 +214,18 @@ impl Load {
         loop {
             tokio::select! {
                 result = received.recv() => match result {
-                    Some(Ok(sample)) => outcome.samples.push(sample),
-                    Some(Err(why)) => *outcome.failures.entry(why).or_default() += 1,
+                    Some(Ok(sample)) => outcome.take(&sample),
+                    Some(Err(why)) => outcome.fail(why),
                     None => break,
                 },
-                _ = tick.tick() => progress.show(&outcome, begin.elapsed()),
+                _ = tick.tick() => tell(Progress { done: outcome.done(), failed: outcome.failed() }),
                 () = tokio::time::sleep_until(end) => {
-                    *outcome.failures.entry("no answer in time".to_owned()).or_default() += 1;
+                    outcome.fail("no answer in time");
                     break;
                 }
             }
         }
-        outcome.took = begin.elapsed();
-        progress.show(&outcome, outcome.took);
-        progress.done();
+        outcome.seconds = begin.elapsed().as_secs_f64();
         // Dropping the set ends what is still running.
         drop(running);
         outcome
@@ -156,7 +240,8 @@ impl Load {
         let mut running = JoinSet::new();
         let left = Arc::new(AtomicU64::new(count));
         let stop = Instant::now() + limit;
-        for (_, client) in (0..self.run.in_flight).zip(self.clients.iter().cycle()) {
+        let in_flight = self.share.part(self.share.run.in_flight);
+        for (_, client) in (0..in_flight).zip(self.clients.iter().cycle()) {
             let (left, worker, results) = (Arc::clone(&left), self.worker(client), results.clone());
             running.spawn(async move {
                 while Instant::now() < stop
@@ -182,12 +267,15 @@ impl Load {
         results: mpsc::Sender<Result<Sample, String>>,
     ) -> JoinSet<()> {
         let mut running = JoinSet::new();
-        let interval = Duration::from_secs_f64(1.0 / self.run.rate);
+        let clients = self.share.run.clients() as f64;
+        let interval = Duration::from_secs_f64(clients / self.share.run.rate);
+        // Processes take turns instead of starting together.
+        let offset = interval.mul_f64(self.share.client as f64 / clients);
         let workers: Vec<Worker> = self.clients.iter().map(|c| self.worker(c)).collect();
         running.spawn(async move {
             let begin = tokio::time::Instant::now();
             let mut open = JoinSet::new();
-            let mut due = begin;
+            let mut due = begin + offset;
             for (_, worker) in (0..count).zip(workers.iter().cycle()) {
                 if begin.elapsed() > limit {
                     break;
@@ -210,11 +298,22 @@ impl Load {
     }
 
     fn worker(&self, client: &Client) -> Worker {
+        let Share {
+            run,
+            access,
+            client: n,
+        } = &self.share;
         Worker {
             client: client.clone(),
-            run: self.run.clone(),
+            operation: run.operation,
+            reads: run.reads.to_string(),
+            writes: run.writes.to_string(),
+            prefilled: run.prefill_keys,
+            clients: run.clients() as u64,
+            number: *n as u64,
+            channels: access.channels.clone().into(),
             value: Arc::clone(&self.value),
-            next_key: Arc::clone(&self.next_key),
+            next: Arc::clone(&self.next),
         }
     }
 }
@@ -222,32 +321,50 @@ impl Load {
 #[derive(Clone)]
 struct Worker {
     client: Client,
-    run: Run,
+    operation: Operation,
+    reads: String,
+    writes: String,
+    prefilled: u64,
+    clients: u64,
+    number: u64,
+    channels: Arc<[String]>,
     value: Arc<str>,
-    next_key: Arc<AtomicU64>,
+    next: Arc<AtomicU64>,
 }
 
 impl Worker {
-    fn invocation(&self) -> Invocation {
-        let key = format!("k{}", self.next_key.fetch_add(1, Ordering::Relaxed));
-        let invocation = |function: &str| Invocation::new(CHANNEL, CHANNEL, function);
-        match self.run.operation {
-            Operation::Put => invocation("put").arg(key).arg(&*self.value),
-            Operation::Update => invocation("update").arg(key).arg(&*self.value),
-            Operation::Mix => invocation("mix")
+    /// The next call, and the place of its channel.
+    fn invocation(&self) -> (usize, Invocation) {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        let place = usize::try_from(n).unwrap_or(0) % self.channels.len().max(1);
+        let channel = self.channels.get(place).map_or(CONTRACT, String::as_str);
+        let call = |function: &str| Invocation::new(channel, CONTRACT, function);
+        let key = format!("k{}.{n}", self.number);
+        let invocation = match self.operation {
+            Operation::Put => call("put").arg(key).arg(&*self.value),
+            Operation::Update => {
+                let all = n.wrapping_mul(self.clients).wrapping_add(self.number);
+                let key = match self.prefilled {
+                    0 => key,
+                    keys => prefilled_key(all.wrapping_mul(STRIDE) % keys),
+                };
+                call("update").arg(key).arg(&*self.value)
+            }
+            Operation::Mix => call("mix")
                 .arg(key)
                 .arg(&*self.value)
-                .arg(self.run.reads.to_string())
-                .arg(self.run.writes.to_string()),
-            Operation::Get => invocation("get").arg(EXISTING_KEY),
-        }
+                .arg(self.reads.as_str())
+                .arg(self.writes.as_str()),
+            Operation::Get => call("get").arg(format!("{EXISTING_KEY}{}", self.number)),
+        };
+        (place, invocation)
     }
 
     async fn one(&self, due: Instant) -> Result<Sample, String> {
         let started = Instant::now();
-        let invocation = self.invocation();
-        let committed = |c: Committed| (c.stages, Some(c.block_number));
-        let done = match (&self.client, self.run.operation) {
+        let (channel, invocation) = self.invocation();
+        let committed = |c: Committed| (c.stages, Some((channel, c.block_number)));
+        let done = match (&self.client, self.operation) {
             (Client::Gateway(gateway), Operation::Get) => gateway
                 .evaluate(&invocation)
                 .await
@@ -288,51 +405,6 @@ fn kind_of(error: &Error) -> String {
     words.join(" ")
 }
 
-struct Progress {
-    name: String,
-    count: u64,
-    terminal: bool,
-}
-
-impl Progress {
-    fn new(name: &str, count: u64) -> Self {
-        use std::io::IsTerminal;
-        Self {
-            name: name.to_owned(),
-            count,
-            terminal: std::io::stderr().is_terminal(),
-        }
-    }
-
-    fn show(&self, outcome: &Outcome, elapsed: Duration) {
-        let done = outcome.samples.len();
-        let failed: u64 = outcome.failures.values().sum();
-        let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
-        let failed = if failed > 0 {
-            format!(", {failed} failed")
-        } else {
-            String::new()
-        };
-        let (start, end) = if self.terminal {
-            ("\r\x1b[K", "")
-        } else {
-            ("", "\n")
-        };
-        eprint!(
-            "{start}  {}: {done} of {} ({rate:.0}/s{failed}, {:.0} s){end}",
-            self.name,
-            self.count,
-            elapsed.as_secs_f64()
-        );
-    }
-
-    fn done(&self) {
-        if self.terminal {
-            eprintln!();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,9 +425,36 @@ mod tests {
             ordered: Duration::from_millis(6),
             committed: Duration::from_millis(10),
         };
-        let sample = Sample::new(now, now + Duration::from_millis(5), stages, Some(1));
+        let sample = Sample::new(now, now + Duration::from_millis(5), stages, Some((0, 1)));
         assert_eq!(sample.total, Duration::from_millis(15));
         assert_eq!(sample.submit, Duration::from_millis(3));
         assert_eq!(sample.commit, Duration::from_millis(4));
+    }
+
+    #[test]
+    fn processes_share_all_and_nothing_twice() {
+        let run = Run {
+            devices: 2,
+            processes: 2,
+            ..Run::default()
+        };
+        let access = Access {
+            root: "x".into(),
+            organizations: 1,
+            endorsers: 1,
+            channels: vec!["bench".to_owned()],
+            peer_ports: vec![1],
+            orderer_ports: vec![2],
+        };
+        let shares: Vec<Share> = (0..4)
+            .map(|client| Share {
+                run: run.clone(),
+                access: access.clone(),
+                client,
+            })
+            .collect();
+        assert_eq!(shares.iter().map(|s| s.count(10)).sum::<u64>(), 10);
+        assert_eq!(shares.iter().map(|s| s.part(5)).sum::<usize>(), 5);
+        assert_eq!(shares.iter().map(Share::device).collect::<Vec<_>>(), [0, 0, 1, 1]);
     }
 }

@@ -6,14 +6,23 @@
 //! selvedge-perf ca --identities 100000
 //! ```
 
+mod access;
+mod clients;
 mod commands;
 mod edge;
 mod error;
+mod latencies;
 mod load;
 mod machine;
 mod matrix;
+mod measure;
 mod network;
+mod ordering;
+mod presigned;
+mod progress;
 mod report;
+
+use std::pin::Pin;
 
 use clap::{Parser, Subcommand};
 
@@ -35,27 +44,37 @@ enum Command {
     Edge(commands::edge::EdgeArgs),
     /// Measure a certificate authority with many identities; the report goes to standard output as Markdown
     Ca(commands::ca::CaArgs),
+    /// Let Hyperledger Caliper (npm, unmodified) load a network
+    Caliper(commands::caliper::CaliperArgs),
+    /// One client process of a run; started by `run`
+    #[command(hide = true)]
+    Client,
 }
 
-impl Command {
-    async fn run(self) -> Result<(), PerfError> {
-        match self {
-            Self::Run(args) => commands::run::run(args).await,
-            Self::Edge(args) => commands::edge::edge(args).await,
-            Self::Ca(args) => commands::ca::run(args).await,
-        }
+async fn until_interrupted(work: impl Future<Output = Result<(), PerfError>>) -> Result<(), PerfError> {
+    tokio::select! {
+        result = work => result,
+        // Leaving the other branch stops its network.
+        _ = tokio::signal::ctrl_c() => Err(PerfError::Network("stopped by the user".to_owned())),
     }
 }
 
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
-    let command = Cli::parse().command;
-    let result = tokio::select! {
-        result = command.run() => result,
-        // Leaving the other branch stops its network.
-        _ = tokio::signal::ctrl_c() => Err(PerfError::Network("stopped by the user".to_owned())),
+fn run(command: Command) -> Result<(), PerfError> {
+    let work: Pin<Box<dyn Future<Output = Result<(), PerfError>>>> = match command {
+        // It starts its runtime itself, on the cores that it is bound to.
+        Command::Client => return commands::client::run(),
+        Command::Caliper(args) => Box::pin(commands::caliper::run(args)),
+        Command::Run(args) => Box::pin(commands::run::run(args)),
+        Command::Edge(args) => Box::pin(commands::edge::edge(args)),
+        Command::Ca(args) => Box::pin(commands::ca::run(args)),
     };
-    match result {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|e| PerfError::Network(format!("the system gives no threads: {e}")))?;
+    runtime.block_on(until_interrupted(work))
+}
+
+fn main() -> std::process::ExitCode {
+    match run(Cli::parse().command) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("selvedge-perf: {error}");

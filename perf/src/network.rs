@@ -2,25 +2,24 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use selvedge_msp::policy::dsl;
-use selvedge_sdk::{
-    ChannelInfo, ClientIdentity, ClientTls, DirectClient, DirectConfig, Endpoint, Gateway, PeerAddress,
-    PeerClient,
-};
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::access::{Access, CONTRACT, domain, msp_id, peer_host, policy};
 use crate::edge::Uplink;
 use crate::error::PerfError;
 use crate::machine;
 use crate::matrix::Run;
 
-/// Name of the channel and of the contract.
-pub(crate) const CHANNEL: &str = "bench";
 const CONTRACT_FILE: &str = "selvedge_chaincode_bench.wasm";
+/// A node that does not stop, or start, within this time never will.
+const NODE_TIME: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(10);
 
 /// The folder of this program.
 fn beside() -> PathBuf {
@@ -67,6 +66,11 @@ impl Tools {
         }
         Ok(Self { binary, contracts })
     }
+
+    /// The selvedge binary.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
 }
 
 /// A node's process.
@@ -78,14 +82,28 @@ pub(crate) struct NodeProcess {
     pub(crate) pid: u32,
 }
 
+impl NodeProcess {
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.pid).ok()?)
+    }
+
+    fn runs(&self) -> bool {
+        self.pid()
+            .is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+    }
+}
+
 /// A running network. Dropping it stops the nodes and deletes what they stored.
 #[derive(Debug)]
 pub(crate) struct Network {
     tools: Tools,
-    folder: TempDir,
-    organizations: usize,
-    endorsers: usize,
-    peer_ports: Vec<u16>,
+    access: Access,
+    /// Nodes that this process started itself.
+    children: Mutex<Vec<Child>>,
+    /// How long it took to come up.
+    pub(crate) start: Duration,
+    // Last: the folder goes when the nodes are stopped.
+    _folder: TempDir,
 }
 
 /// Free ports of the loopback interface: all are taken before any is given back.
@@ -101,57 +119,59 @@ pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>, PerfError> {
         .collect()
 }
 
-fn domain(org: usize) -> String {
-    format!("org{org}.example.com")
-}
-
-/// `AND` of the first organisations; a single endorsement may come from any.
-fn policy(run: &Run) -> String {
-    let (gate, orgs) = if run.endorsers == 1 {
-        ("OR", run.organizations)
-    } else {
-        ("AND", run.endorsers)
-    };
-    let principals: Vec<String> = (1..=orgs).map(|n| format!("'Org{n}MSP.peer'")).collect();
-    format!("{gate}({})", principals.join(","))
-}
-
-fn description(run: &Run, ports: &[u16], peer_ports: &[u16]) -> Value {
+fn description(run: &Run, access: &Access, admin_ports: &[u16]) -> Value {
     let listen = |port: Option<&u16>| format!("127.0.0.1:{}", port.copied().unwrap_or_default());
     let orderers: Vec<Value> = (0..run.orderers)
         .map(|n| {
-            json!({ "name": format!("orderer{n}"), "listen": listen(ports.get(2 * n)), "admin_listen": listen(ports.get(2 * n + 1)) })
+            json!({
+                "name": format!("orderer{n}"), "listen": listen(access.orderer_ports.get(n)),
+                "admin_listen": listen(admin_ports.get(n)),
+            })
         })
         .collect();
     let organizations: Vec<Value> = (1..=run.organizations)
         .map(|n| {
             json!({
-                "name": format!("Org{n}"), "msp_id": format!("Org{n}MSP"), "domain": domain(n),
-                "peers": [{ "name": "peer0", "listen": listen(peer_ports.get(n - 1)) }],
+                "name": format!("Org{n}"), "msp_id": msp_id(n), "domain": domain(n), "users": run.devices.max(1),
+                "peers": [{ "name": "peer0", "listen": listen(access.peer_ports.get(n - 1)) }],
             })
         })
         .collect();
+    let policy = policy(run.endorsers, run.organizations);
+    let channels = access.channels.iter().map(|name| {
+        json!({
+            "name": name,
+            "batch": {
+                "max_message_count": run.block_transactions, "absolute_max_bytes": 99 * 1024 * 1024,
+                "preferred_max_bytes": 16 * 1024 * 1024, "timeout": run.block_timeout,
+            },
+        })
+    });
+    let chaincodes = access.channels.iter().map(|name| {
+        json!({ "name": CONTRACT, "channel": name, "wasm": format!("{{contracts}}/{CONTRACT_FILE}"), "policy": policy })
+    });
     json!({
         "name": "bench",
         "orderer_organizations": [
             { "name": "OrdererOrg", "msp_id": "OrdererMSP", "domain": "example.com", "orderers": orderers },
         ],
         "peer_organizations": organizations,
-        "channels": [{
-            "name": CHANNEL,
-            "batch": {
-                "max_message_count": run.block_transactions, "absolute_max_bytes": 99 * 1024 * 1024,
-                "preferred_max_bytes": 16 * 1024 * 1024, "timeout": run.block_timeout,
-            },
-        }],
-        "chaincodes": [{
-            "name": CHANNEL, "channel": CHANNEL, "wasm": format!("{{contracts}}/{CONTRACT_FILE}"), "policy": policy(run),
-        }],
+        "channels": channels.collect::<Vec<_>>(),
+        "chaincodes": chaincodes.collect::<Vec<_>>(),
     })
 }
 
+/// The first channel is called as the contract, further ones get a number.
+fn channel_names(count: usize) -> Vec<String> {
+    let name = |n| match n {
+        0 => CONTRACT.to_owned(),
+        n => format!("{CONTRACT}{n}"),
+    };
+    (0..count).map(name).collect()
+}
+
 impl Network {
-    /// Starts nodes, channel and contract for a run.
+    /// Starts nodes, channels and contract for a run.
     pub(crate) fn start(run: &Run, tools: &Tools) -> Result<Self, PerfError> {
         let folder = TempDir::with_prefix("selvedge-perf-").map_err(|e| {
             PerfError::Network(format!(
@@ -160,27 +180,38 @@ impl Network {
         })?;
         let mut ports = free_ports(2 * run.orderers + run.organizations)?;
         let peer_ports = ports.split_off(2 * run.orderers);
-        let file = folder.path().join("network-file.yaml");
-        let description = description(run, &ports, &peer_ports);
-        // JSON is YAML.
-        std::fs::write(&file, description.to_string()).map_err(PerfError::file(&file))?;
-        let network = Self {
-            tools: tools.clone(),
-            folder,
+        let admin_ports = ports.split_off(run.orderers);
+        let access = Access {
+            root: folder.path().join("network"),
             organizations: run.organizations,
             endorsers: run.endorsers,
+            channels: channel_names(run.channels),
             peer_ports,
+            orderer_ports: ports,
         };
+        let file = folder.path().join("network-file.yaml");
+        // JSON is YAML.
+        let description = description(run, &access, &admin_ports);
+        std::fs::write(&file, description.to_string()).map_err(PerfError::file(&file))?;
+        let mut network = Self {
+            tools: tools.clone(),
+            access,
+            children: Mutex::default(),
+            start: Duration::ZERO,
+            _folder: folder,
+        };
+        let began = Instant::now();
         let output = Command::new(&tools.binary)
             .args(["network", "up", "--file"])
             .arg(&file)
             .arg("--dir")
-            .arg(network.root())
+            .arg(&network.access.root)
             .arg("--contracts")
             .arg(&tools.contracts)
             .stdin(Stdio::null())
             .output()
             .map_err(PerfError::file(&tools.binary))?;
+        network.start = began.elapsed();
         if output.status.success() {
             return Ok(network);
         }
@@ -191,14 +222,32 @@ impl Network {
         )))
     }
 
-    fn root(&self) -> PathBuf {
-        self.folder.path().join("network")
+    /// How clients reach it.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    fn node(&self, name: &str) -> PathBuf {
+        self.access.root.join("nodes").join(name)
+    }
+
+    /// The folder of a node's data.
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
+        self.node(name).join("data")
+    }
+
+    /// The genesis block of the first channel.
+    pub(crate) fn genesis(&self) -> PathBuf {
+        self.access
+            .root
+            .join("channels")
+            .join(format!("{CONTRACT}.block"))
     }
 
     /// The nodes' processes, by name.
     pub(crate) fn processes(&self) -> Vec<NodeProcess> {
         let mut found = Vec::new();
-        let Ok(nodes) = std::fs::read_dir(self.root().join("nodes")) else {
+        let Ok(nodes) = std::fs::read_dir(self.access.root.join("nodes")) else {
             return found;
         };
         for node in nodes.flatten() {
@@ -208,33 +257,29 @@ impl Network {
                 found.push(NodeProcess { name, pid });
             }
         }
+        found.retain(NodeProcess::runs);
         found.sort_by(|a, b| a.name.cmp(&b.name));
         found
     }
 
     /// Bytes on disk by node.
     pub(crate) fn disk(&self, node: &str) -> u64 {
-        machine::folder_bytes(&self.root().join("nodes").join(node).join("data"))
-    }
-
-    fn organization(&self, org: usize) -> PathBuf {
-        self.root()
-            .join("organizations/peerOrganizations")
-            .join(domain(org))
+        machine::folder_bytes(&self.data(node))
     }
 
     /// How an edge gateway of the first organisation reaches the network: through its own peer, or directly with the
     /// peers of the first `endorsers` organisations.
     pub(crate) fn edge_uplink(&self, mode: &'static str, endorsers: usize) -> Uplink {
+        let access = &self.access;
         let dialled = if mode == "direct" { endorsers } else { 1 };
         let peers: Vec<Value> = (1..=dialled)
             .map(|org| {
                 let roots = format!("tlsca/tlsca.{}-cert.pem", domain(org));
                 json!({
-                    "address": format!("localhost:{}", self.peer_ports.get(org - 1).copied().unwrap_or_default()),
-                    "msp_id": format!("Org{org}MSP"),
-                    "server_name": format!("peer0.{}", domain(org)),
-                    "tls_roots": self.organization(org).join(roots),
+                    "address": format!("localhost:{}", access.peer_ports.get(org - 1).copied().unwrap_or_default()),
+                    "msp_id": msp_id(org),
+                    "server_name": peer_host(org),
+                    "tls_roots": access.organization(org).join(roots),
                 })
             })
             .collect();
@@ -242,95 +287,69 @@ impl Network {
         Uplink {
             mode,
             peers: Value::Array(peers),
-            msp_id: "Org1MSP".to_owned(),
-            msp_dir: self.organization(1).join(user),
+            msp_id: msp_id(1),
+            msp_dir: access.organization(1).join(user),
         }
     }
 
-    fn identity(&self) -> Result<ClientIdentity, PerfError> {
-        let user = self
-            .organization(1)
-            .join("users")
-            .join(format!("User1@{}", domain(1)));
-        ClientIdentity::from_msp_dir("Org1MSP", &user.join("msp"))
-            .map_err(|e| PerfError::Network(format!("the client's identity: {e}")))
-    }
-
-    fn peer(&self, org: usize) -> Result<PeerAddress, PerfError> {
-        let roots = self
-            .organization(org)
-            .join("tlsca")
-            .join(format!("tlsca.{}-cert.pem", domain(org)));
-        let tls = ClientTls {
-            roots: vec![read(&roots)?],
-            server_name: Some(format!("peer0.{}", domain(org))),
-            ..ClientTls::default()
-        };
-        let port = self.peer_ports.get(org - 1).copied().unwrap_or_default();
-        Ok(PeerAddress {
-            msp_id: format!("Org{org}MSP"),
-            endpoint: Endpoint::tls(format!("localhost:{port}"), tls),
-        })
-    }
-
-    /// Connections to the gateway of the first organisation's peer.
-    pub(crate) fn gateways(&self, connections: usize) -> Result<Vec<Gateway>, PerfError> {
-        let (identity, peer) = (self.identity()?, self.peer(1)?);
-        (0..connections)
-            .map(|_| {
-                Gateway::connect(&peer.endpoint, identity.clone())
-                    .map_err(PerfError::client("cannot use the gateway"))
-            })
-            .collect()
-    }
-
-    /// Clients that collect and check the endorsements of the first organisations themselves.
-    pub(crate) async fn direct_clients(
-        &self,
-        connections: usize,
-        run: &Run,
-    ) -> Result<Vec<DirectClient>, PerfError> {
-        let identity = self.identity()?;
-        let first = self.peer(1)?;
-        let failed = || PerfError::client("cannot prepare direct submission");
-        let client = PeerClient::new(&first.msp_id, &first.endpoint).map_err(failed())?;
-        let info = ChannelInfo::fetch(&client, &identity, CHANNEL)
-            .await
-            .map_err(failed())?;
-        let orderers: Vec<Endpoint> = info
-            .orderers
-            .iter()
-            .map(|o| {
-                let tls = ClientTls {
-                    roots: o.tls_roots.clone(),
-                    ..ClientTls::default()
-                };
-                Endpoint::tls(o.address.clone(), tls)
-            })
+    /// Stops all peers, so that orderers work alone.
+    pub(crate) async fn stop_peers(&self) -> Result<(), PerfError> {
+        let peers: Vec<NodeProcess> = self
+            .processes()
+            .into_iter()
+            .filter(|node| (1..=self.access.organizations).any(|org| node.name == peer_host(org)))
             .collect();
-        let endorsers = (1..=self.endorsers.min(self.organizations))
-            .map(|org| self.peer(org))
-            .collect::<Result<Vec<_>, _>>()?;
-        let policy = dsl::parse(&policy(run)).map_err(|e| PerfError::Network(e.to_string()))?;
-        (0..connections)
-            .map(|_| {
-                DirectClient::new(DirectConfig {
-                    identity: identity.clone(),
-                    endorsers: endorsers.clone(),
-                    orderers: orderers.clone(),
-                    events: vec![first.clone()],
-                    msps: Arc::clone(&info.msps),
-                    policy: Some(policy.clone()),
-                    deadlines: selvedge_sdk::Deadlines::default(),
-                })
-                .map_err(failed())
-            })
-            .collect()
+        for peer in &peers {
+            if let Some(pid) = peer.pid() {
+                // An error means that it is gone already.
+                let _ = rustix::process::kill_process(pid, Signal::TERM);
+            }
+        }
+        let end = Instant::now() + NODE_TIME;
+        while let Some(left) = peers.iter().find(|p| p.runs()) {
+            if Instant::now() > end {
+                return Err(PerfError::Network(format!("{} does not stop", left.name)));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
-}
 
-fn read(path: &Path) -> Result<Vec<u8>, PerfError> {
-    std::fs::read(path).map_err(PerfError::file(path))
+    /// Starts an organisation's stopped peer without anything that it stored before.
+    pub(crate) async fn start_fresh_peer(&self, org: usize) -> Result<NodeProcess, PerfError> {
+        let host = peer_host(org);
+        let data = self.data(&host);
+        std::fs::remove_dir_all(&data).map_err(PerfError::file(&data))?;
+        let log = self.node(&host).join("node.log");
+        let log = std::fs::OpenOptions::new()
+            .append(true)
+            .open(&log)
+            .map_err(PerfError::file(&log))?;
+        let child = Command::new(&self.tools.binary)
+            .args(["peer", "start", "--config"])
+            .arg(self.node(&host).join("config.yaml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(PerfError::file(&self.tools.binary))?;
+        let pid = child.id();
+        self.children
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(child);
+        let file = self.node(&host).join("pid");
+        std::fs::write(&file, pid.to_string()).map_err(PerfError::file(&file))?;
+        let port = self.access.peer_ports.get(org - 1).copied().unwrap_or_default();
+        let end = Instant::now() + NODE_TIME;
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            if Instant::now() > end {
+                return Err(PerfError::Network(format!("{host} does not listen")));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(NodeProcess { name: host, pid })
+    }
 }
 
 impl Drop for Network {
@@ -339,9 +358,12 @@ impl Drop for Network {
         drop(
             Command::new(&self.tools.binary)
                 .args(["network", "down", "--network"])
-                .arg(self.root())
+                .arg(&self.access.root)
                 .stdin(Stdio::null())
                 .output(),
         );
+        for child in self.children.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            drop(child.wait());
+        }
     }
 }

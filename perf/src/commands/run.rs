@@ -5,24 +5,30 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::error::PerfError;
-use crate::load::Load;
-use crate::machine::{self, Machine};
-use crate::matrix::{self, Run};
-use crate::network::{Network, NodeProcess, Tools};
-use crate::report::{ProcessUse, Report, RunReport};
+use crate::machine::Machine;
+use crate::matrix;
+use crate::measure::measure;
+use crate::network::Tools;
+use crate::report::Report;
 
 /// What to run, and where the report goes.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The matrix file, for example perf/matrix/quick.yaml.
-    #[arg(long)]
-    matrix: PathBuf,
+    /// The matrix file, for example perf/matrix/quick.yaml; may be given several times.
+    #[arg(long, required = true, num_args = 1..)]
+    matrix: Vec<PathBuf>,
     /// Only runs whose name contains this.
     #[arg(long)]
     only: Option<String>,
     /// Also write the report as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Also write the report as Markdown.
+    #[arg(long)]
+    markdown: Option<PathBuf>,
+    /// Also write plots (SVG) into this folder.
+    #[arg(long)]
+    plots: Option<PathBuf>,
     /// A report written with --json before, to compare with.
     #[arg(long)]
     compare: Option<PathBuf>,
@@ -35,8 +41,14 @@ pub(crate) struct RunArgs {
 }
 
 /// Measures, and writes the report after each run.
+///
+/// # Errors
+/// A file cannot be read or written, or a network does not work; what was measured before is written already.
 pub(crate) async fn run(args: RunArgs) -> Result<(), PerfError> {
-    let mut runs = matrix::read(&args.matrix)?;
+    let mut runs = Vec::new();
+    for path in &args.matrix {
+        runs.extend(matrix::read(path)?);
+    }
     if let Some(only) = &args.only {
         runs.retain(|run| run.name.contains(only));
     }
@@ -53,44 +65,17 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), PerfError> {
         if let Some(path) = &args.json {
             report.write(path)?;
         }
+        if let Some(path) = &args.markdown {
+            std::fs::write(path, report.markdown()).map_err(PerfError::file(path))?;
+        }
+    }
+    if let Some(folder) = &args.plots {
+        let names = report.write_plots(folder)?;
+        eprintln!("{} plots are in {}", names.len(), folder.display());
     }
     println!("{}", report.markdown());
     if let Some(old) = old {
         println!("{}", report.compared_with(&old));
     }
     Ok(())
-}
-
-/// Uses of all processes: CPU and disk since they began, memory at its peak.
-fn usage(network: &Network) -> Vec<ProcessUse> {
-    let load = NodeProcess {
-        name: "load".to_owned(),
-        pid: std::process::id(),
-    };
-    let mut all = network.processes();
-    all.push(load);
-    all.into_iter()
-        .map(|process| ProcessUse {
-            cpu_seconds: machine::cpu_seconds(process.pid).unwrap_or(0.0),
-            peak_kib: machine::resident_kib(process.pid).map_or(0, |(_, peak)| peak),
-            disk_bytes: network.disk(&process.name),
-            name: process.name,
-        })
-        .collect()
-}
-
-async fn measure(run: &Run, tools: &Tools) -> Result<RunReport, PerfError> {
-    let network = Network::start(run, tools)?;
-    let load = Load::prepare(run, &network).await?;
-    if run.warmup > 0 {
-        load.phase("warm-up", run.warmup, run.limit()).await;
-    }
-    let before = usage(&network);
-    let outcome = load.phase("measuring", run.transactions, run.limit()).await;
-    let mut used = usage(&network);
-    for (used, before) in used.iter_mut().zip(before) {
-        used.cpu_seconds -= before.cpu_seconds;
-        used.disk_bytes = used.disk_bytes.saturating_sub(before.disk_bytes);
-    }
-    Ok(RunReport::new(run, outcome, used))
 }

@@ -17,9 +17,9 @@ use selvedge_sdk::ClientTls;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::access::CONTRACT;
 use crate::error::PerfError;
 use crate::machine;
-use crate::network::CHANNEL;
 
 /// Readings in one call.
 const LIST: u64 = 500;
@@ -398,7 +398,7 @@ pub(crate) fn payload_bytes() -> u64 {
 
 fn request(number: u64) -> Value {
     json!({
-        "channel": CHANNEL, "chaincode": CHANNEL, "function": "put",
+        "channel": CONTRACT, "chaincode": CONTRACT, "function": "put",
         "args": [format!("edge-{number}"), reading(number)],
         "source": "tracker", "idempotencyKey": format!("edge/{number}"),
     })
