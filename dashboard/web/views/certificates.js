@@ -56,7 +56,12 @@ export async function certificates(context, hash) {
     result.replaceChildren(h('p', { class: 'soft' }, t('certificate.hashing', { name: file.name })));
     await look(await sha256(file), file);
   }
-  const input = h('input', { type: 'file', id: 'file', 'aria-label': t('certificate.choose'), onchange: (e) => take(e.target.files[0]) });
+  const input = h('input', { type: 'file', id: 'file', 'aria-label': t('certificate.choose'), onchange: (e) => {
+    const file = e.target.files[0];
+    // The same file, changed, can be chosen again.
+    e.target.value = '';
+    take(file);
+  } });
   const drop = h('div', { class: 'drop',
     ondragover: (e) => { e.preventDefault(); drop.classList.add('over'); },
     ondragleave: () => drop.classList.remove('over'),
