@@ -12,11 +12,13 @@
 //!
 //! `/healthz`, `/metrics` and `/version` of the operations endpoint are served beside them.
 //!
-//! A request is `{"channel","chaincode","function","args":[...],"source"?,"idempotencyKey"?,"ordered"?,"retryConflicts"?}`;
+//! A request is `{"channel","chaincode","function","args":[...],"source"?,"idempotencyKey"?,"ordered"?,"retryConflicts"?,
+//! "priority"?,"maxAgeSeconds"?}`;
 //! arguments are strings, or JSON that is passed on as text. For a single request the key may also come in the header
 //! `Idempotency-Key`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State as Shared};
@@ -27,7 +29,7 @@ use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::buffer::{Buffer, TransactionRequest};
+use crate::buffer::{Buffer, Priority, TransactionRequest};
 use crate::intake::Refusal;
 use crate::intake::sources::Sender;
 use crate::page::page;
@@ -64,6 +66,10 @@ struct RequestBody {
     ordered: bool,
     #[serde(default = "yes")]
     retry_conflicts: bool,
+    #[serde(default)]
+    priority: Priority,
+    #[serde(default)]
+    max_age_seconds: Option<u64>,
 }
 
 fn yes() -> bool {
@@ -98,6 +104,8 @@ impl RequestBody {
             source: self.source,
             ordered: self.ordered,
             retry_conflicts: self.retry_conflicts,
+            priority: self.priority,
+            max_age: self.max_age_seconds.map(Duration::from_secs),
         })
     }
 }

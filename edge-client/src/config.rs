@@ -9,7 +9,7 @@ use selvedge_sdk::{ClientTls, Endpoint, TlsIdentity};
 use serde::{Deserialize, Serialize};
 
 use crate::EdgeError;
-use crate::buffer::BufferLimits;
+use crate::buffer::{BufferLimits, BufferOptions, GapRule, MergeRule, WhenFull};
 use crate::devices::{CallbacksConfig, DevicesConfig, routes};
 use crate::intake::route::RouteConfig;
 
@@ -34,7 +34,7 @@ pub struct EdgeConfig {
     pub uplink: UplinkConfig,
     /// How much is kept at most.
     #[serde(default)]
-    pub buffer: BufferLimits,
+    pub buffer: BufferConfig,
     /// Health, metrics and log level on an address that devices do not reach. Health and metrics are on the REST
     /// interface as well.
     #[serde(default)]
@@ -109,6 +109,139 @@ impl EnrollmentConfig {
     }
 }
 
+/// The buffer on this machine's disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BufferConfig {
+    /// Open requests at most.
+    pub max_entries: usize,
+    /// Bytes of open requests on disk at most.
+    pub max_bytes: u64,
+    /// Age after which a request that nobody has seen is dropped; none keeps them for ever.
+    #[serde(with = "optional_humantime")]
+    pub max_age: Option<Duration>,
+    /// What happens to a request that does not fit.
+    pub when_full: WhenFull,
+    /// Finished requests that can still be asked for.
+    pub remembered: usize,
+    /// How long to wait for more requests before an fsync. On flash, a fsync costs at least a page: a few milliseconds here
+    /// let many devices share one.
+    #[serde(with = "optional_humantime")]
+    pub group_delay: Option<Duration>,
+    /// Which contract functions are told of what was dropped. The first that applies counts; what none applies to is only
+    /// logged and counted.
+    pub gap_records: Vec<GapRecordConfig>,
+}
+
+impl Default for BufferConfig {
+    fn default() -> Self {
+        let limits = BufferLimits::default();
+        Self {
+            max_entries: limits.max_entries,
+            max_bytes: limits.max_bytes,
+            max_age: limits.max_age,
+            when_full: limits.when_full,
+            remembered: limits.remembered,
+            group_delay: None,
+            gap_records: Vec::new(),
+        }
+    }
+}
+
+impl BufferConfig {
+    /// How much is kept at most.
+    pub fn limits(&self) -> BufferLimits {
+        BufferLimits {
+            max_entries: self.max_entries,
+            max_bytes: self.max_bytes,
+            max_age: self.max_age,
+            when_full: self.when_full,
+            remembered: self.remembered,
+        }
+    }
+}
+
+/// A contract function that is told of dropped requests: its one argument is
+/// `{"gateway","gaps":[{"source","reason","count","first","last","from"?,"to"?},…]}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GapRecordConfig {
+    /// Of dropped requests to this channel; to any if left out.
+    #[serde(default)]
+    pub of_channel: Option<String>,
+    /// Of dropped requests to this chaincode; to any if left out.
+    #[serde(default)]
+    pub of_chaincode: Option<String>,
+    /// Channel of the function; that of the dropped requests if left out.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// Chaincode of the function.
+    pub chaincode: String,
+    /// The function.
+    pub function: String,
+}
+
+/// How single calls are put together when more wait than can go at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MergeConfig {
+    /// Channel; any if left out.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// Chaincode of both functions.
+    pub chaincode: String,
+    /// The function that takes one: its calls have one argument, which is JSON.
+    pub function: String,
+    /// The function that takes many: its one argument is a JSON list of what the single calls take. It must record all of
+    /// them or none.
+    pub into: String,
+    /// Requests in one transaction at most.
+    #[serde(default = "most_merged")]
+    pub most: usize,
+    /// Bytes of their records at most.
+    #[serde(default = "most_merged_bytes")]
+    pub most_bytes: u64,
+}
+
+fn most_merged() -> usize {
+    200
+}
+
+fn most_merged_bytes() -> u64 {
+    512 * 1024
+}
+
+impl EdgeConfig {
+    /// What the buffer has to know.
+    pub(crate) fn buffer_options(&self) -> BufferOptions {
+        let config = &self.buffer;
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let merge = self.uplink.merge.iter().map(|rule| MergeRule {
+            channel: text(&rule.channel),
+            chaincode: rule.chaincode.clone(),
+            function: rule.function.clone(),
+            into: rule.into.clone(),
+            most: rule.most,
+            most_bytes: rule.most_bytes,
+        });
+        let gaps = config.gap_records.iter().map(|rule| GapRule {
+            of_channel: text(&rule.of_channel),
+            of_chaincode: text(&rule.of_chaincode),
+            channel: text(&rule.channel),
+            chaincode: rule.chaincode.clone(),
+            function: rule.function.clone(),
+        });
+        BufferOptions {
+            limits: config.limits(),
+            group_delay: config.group_delay.unwrap_or_default(),
+            merge: merge.collect(),
+            gaps: gaps.collect(),
+            gateway: self.id.clone(),
+            ..BufferOptions::default()
+        }
+    }
+}
+
 /// Who collects the endorsements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -120,6 +253,17 @@ pub enum UplinkMode {
     Direct,
 }
 
+/// Which of the peers endorse in direct mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Endorsers {
+    /// The fewest that satisfy the chaincode's endorsement policy, and others in the place of those that fail.
+    #[default]
+    Policy,
+    /// Every one: for chaincodes whose keys or collections ask for more than the chaincode's policy says.
+    All,
+}
+
 /// Where transactions go.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,8 +271,11 @@ pub struct UplinkConfig {
     /// Who collects the endorsements.
     #[serde(default)]
     pub mode: UplinkMode,
-    /// Peers. In gateway mode one is used and the others stand by; in direct mode all of them endorse.
+    /// Peers. In gateway mode one is used and the others stand by; in direct mode they endorse.
     pub peers: Vec<EndpointConfig>,
+    /// Which of them endorse in direct mode.
+    #[serde(default)]
+    pub endorsers: Endorsers,
     /// Orderers, for direct mode; those of the channel's configuration if empty.
     #[serde(default)]
     pub orderers: Vec<EndpointConfig>,
@@ -144,6 +291,9 @@ pub struct UplinkConfig {
     /// How long to wait for one answer: an endorsement, an orderer's, a commit.
     #[serde(default = "deadline", with = "duration_text")]
     pub deadline: Duration,
+    /// How single calls are put together when more wait than can go at once.
+    #[serde(default)]
+    pub merge: Vec<MergeConfig>,
 }
 
 /// A node to dial.
@@ -199,6 +349,25 @@ pub(crate) mod duration_text {
     }
 }
 
+mod optional_humantime {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+    pub(super) fn serialize<S: Serializer>(value: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+        value
+            .map(|duration| humantime::format_duration(duration).to_string())
+            .serialize(s)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+        Option::<String>::deserialize(d)?
+            .map(|text| humantime::parse_duration(&text).map_err(serde::de::Error::custom))
+            .transpose()
+    }
+}
+
 impl EdgeConfig {
     /// Reads a configuration file.
     ///
@@ -249,6 +418,14 @@ impl EdgeConfig {
         }
         if uplink.peers.is_empty() {
             return Err(bad("uplink.peers is empty; name at least one peer".to_owned()));
+        }
+        for rule in &uplink.merge {
+            if rule.most < 2 {
+                return Err(bad(format!(
+                    "uplink.merge of {} has most: {}; a batch holds at least 2",
+                    rule.function, rule.most
+                )));
+            }
         }
         if uplink.in_flight == 0 {
             return Err(bad("uplink.in_flight is 0; nothing would ever be sent".to_owned()));

@@ -58,9 +58,15 @@ mod status;
 mod testing;
 mod uplink;
 
-pub use buffer::{Buffer, BufferError, BufferLimits, EntryView, State, Totals, TransactionRequest};
+pub use buffer::{
+    Buffer, BufferError, BufferLimits, DropReason, EntryView, Priority, Receipt, State, Totals,
+    TransactionRequest, WhenFull,
+};
 pub use commands::EdgeCommand;
-pub use config::{CaConfig, EdgeConfig, EndpointConfig, EnrollmentConfig, UplinkConfig, UplinkMode};
+pub use config::{
+    BufferConfig, CaConfig, EdgeConfig, Endorsers, EndpointConfig, EnrollmentConfig, GapRecordConfig,
+    MergeConfig, UplinkConfig, UplinkMode,
+};
 pub use devices::{CallbacksConfig, DevicesConfig, RestConfig, RestTlsConfig};
 pub use diag::{DiagOptions, Written, diag};
 pub use doctor::{Area, Finding, Level, Report, examine};

@@ -62,7 +62,10 @@ impl Edge {
             identity.clone(),
             &key,
         )?;
-        let buffer = Arc::new(Buffer::open(&config.data_dir.join("buffer"), config.buffer)?);
+        let buffer = Arc::new(Buffer::open(
+            &config.data_dir.join("buffer"),
+            config.buffer_options(),
+        )?);
         let open: usize = buffer.totals().open.values().sum();
         if open > 0 {
             tracing::info!(open, "requests from before are sent now");

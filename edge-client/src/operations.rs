@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use selvedge_operations::{FailedCheck, Operations, Sample};
 
-use crate::buffer::{Buffer, State, Totals};
+use crate::buffer::{Buffer, DropReason, State, Totals};
 use crate::uplink::Uplink;
 
 /// The open states by their names in the REST interface.
@@ -20,7 +20,17 @@ const OPEN_STATES: [(State, &str); 6] = [
 /// A count since the start, by its name.
 type Count = (&'static str, &'static str, fn(&Totals) -> u64);
 
-const COUNTS: [Count; 4] = [
+const COUNTS: [Count; 6] = [
+    (
+        "selvedge_edge_flash_bytes_written",
+        "Bytes written to the buffer's files since the start.",
+        |t| t.written_bytes,
+    ),
+    (
+        "selvedge_edge_flash_syncs",
+        "How often the buffer's files were made durable since the start.",
+        |t| t.syncs,
+    ),
     (
         "selvedge_edge_accepted_requests",
         "Requests taken since the start.",
@@ -86,6 +96,55 @@ pub(crate) fn of(buffer: &Arc<Buffer>, uplink: &Arc<Uplink>) -> Operations {
             vec![(Vec::new(), number(read(&own.totals())))]
         });
     }
+    let own = Arc::clone(buffer);
+    metrics.gauge(
+        "selvedge_edge_oldest_request_seconds",
+        "For how long the oldest open request has waited.",
+        &[],
+        move || vec![(Vec::new(), number(own.totals().oldest_age()))],
+    );
+    let own = Arc::clone(buffer);
+    metrics.gauge(
+        "selvedge_edge_untold_drops",
+        "Dropped requests of which the ledger has not been told yet.",
+        &[],
+        move || vec![(Vec::new(), number(own.totals().untold_drops))],
+    );
+    let own = Arc::clone(buffer);
+    metrics.counter(
+        "selvedge_edge_dropped_requests",
+        "Requests given up since the start.",
+        &["reason"],
+        move || {
+            let totals = own.totals();
+            let of = |reason| totals.dropped.get(&reason).copied().unwrap_or(0);
+            DropReason::ALL
+                .into_iter()
+                .map(|reason| (vec![reason.name().to_owned()], number(of(reason))))
+                .collect()
+        },
+    );
+    let own = Arc::clone(buffer);
+    metrics.counter(
+        "selvedge_edge_repeated_attempts_by_state",
+        "Attempts that failed and were repeated since the start, by the state in which they failed.",
+        &["state"],
+        move || {
+            let totals = own.totals();
+            let of = |state| totals.retried_in.get(state).copied().unwrap_or(0);
+            OPEN_STATES
+                .iter()
+                .map(|(state, name)| (vec![(*name).to_owned()], number(of(state))))
+                .collect()
+        },
+    );
+    let own = Arc::clone(uplink);
+    metrics.counter(
+        "selvedge_edge_offline_seconds",
+        "Seconds without network since the start.",
+        &[],
+        move || vec![(Vec::new(), number(own.view().offline_seconds))],
+    );
     let own = Arc::clone(uplink);
     metrics.gauge(
         "selvedge_edge_uplink_connected",
@@ -96,7 +155,7 @@ pub(crate) fn of(buffer: &Arc<Buffer>, uplink: &Arc<Uplink>) -> Operations {
 
     let own = Arc::clone(buffer);
     operations.health.add(move || {
-        let damage = own.damage().iter().map(|what| FailedCheck {
+        let damage = own.damage().into_iter().map(|what| FailedCheck {
             component: "buffer".to_owned(),
             reason: format!("damage was found when it was opened: {what}"),
         });

@@ -42,7 +42,7 @@ impl IntoResponse for Refusal {
             Self::Invalid(_) | Self::UnknownTopic(_) => StatusCode::BAD_REQUEST,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooFast { .. } | Self::Full(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooFast { .. } | Self::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

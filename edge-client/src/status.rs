@@ -26,7 +26,7 @@ impl SelfKnowledge {
         Self {
             id: config.id.clone(),
             msp_id: config.msp_id.clone(),
-            limits: config.buffer,
+            limits: config.buffer.limits(),
             certificate: json!({
                 "subject": certificate.subject(),
                 "not_after": certificate.not_after(),
@@ -39,6 +39,7 @@ impl SelfKnowledge {
     /// The answer to `/v1/status`. Times are Unix seconds, spans are seconds.
     pub(crate) fn status(&self, buffer: &Buffer, uplink: &Uplink) -> Value {
         let totals = buffer.totals();
+        let oldest = totals.oldest_age();
         json!({
             "id": self.id,
             "msp_id": self.msp_id,
@@ -46,7 +47,16 @@ impl SelfKnowledge {
             "uptime_seconds": self.started.elapsed().as_secs(),
             "buffer": totals,
             "open": totals.open.values().sum::<usize>(),
-            "limits": self.limits,
+            "limits": {
+                "max_entries": self.limits.max_entries,
+                "max_bytes": self.limits.max_bytes,
+                "max_age_seconds": self.limits.max_age.map(|age| age.as_secs()),
+                "when_full": self.limits.when_full,
+                "remembered": self.limits.remembered,
+            },
+            "oldest_seconds": oldest,
+            "dropped": totals.dropped,
+            "flash_bytes_written": totals.written_bytes,
             "damage": buffer.damage(),
             "uplink": uplink.view(),
             "certificate": self.certificate,

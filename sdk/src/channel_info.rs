@@ -46,6 +46,8 @@ pub struct ChannelInfo {
     pub orderers: Vec<OrdererAddress>,
     /// The peers that the organisations name.
     pub anchor_peers: Vec<PeerLocation>,
+    /// The group of the application, with its policies.
+    application: Arc<common::ConfigGroup>,
 }
 
 impl ChannelInfo {
@@ -58,6 +60,60 @@ impl ChannelInfo {
         Self::from_config(channel, &config)
     }
 
+    /// A policy of the application by its path (`/Channel/Application/Endorsement`), with those of the organisations that it
+    /// refers to.
+    ///
+    /// # Errors
+    /// There is none, or it is of no known kind.
+    pub fn application_policy(&self, path: &str) -> Result<common::SignaturePolicyEnvelope, Error> {
+        use common::implicit_meta_policy::Rule;
+        use common::policy::PolicyType;
+        let wrong = |why: &str| Error::ChannelConfig {
+            channel: self.channel.clone(),
+            why: format!("policy {path} {why}"),
+        };
+        let name = path
+            .strip_prefix("/Channel/Application/")
+            .ok_or_else(|| wrong("is none of the application"))?;
+        let policy = policy_in(&self.application, name).ok_or_else(|| wrong("does not exist"))?;
+        let signature = |policy: &common::Policy| {
+            common::SignaturePolicyEnvelope::decode(policy.value.clone())
+                .map_err(|e| wrong(&format!("does not decode: {e}")))
+        };
+        match PolicyType::try_from(policy.r#type) {
+            Ok(PolicyType::Signature) => signature(policy),
+            Ok(PolicyType::ImplicitMeta) => {
+                let meta = common::ImplicitMetaPolicy::decode(policy.value.clone())
+                    .map_err(|e| wrong(&format!("does not decode: {e}")))?;
+                let mut names: Vec<&String> = self.application.groups.keys().collect();
+                names.sort();
+                let count = names.len();
+                let mut parts = Vec::with_capacity(count);
+                for org in names {
+                    let part = self
+                        .application
+                        .groups
+                        .get(org)
+                        .and_then(|group| policy_in(group, &meta.sub_policy));
+                    // One that is missing can never be satisfied, and counts all the same.
+                    if let Some(part) =
+                        part.filter(|p| PolicyType::try_from(p.r#type) == Ok(PolicyType::Signature))
+                    {
+                        parts.push(signature(part)?);
+                    }
+                }
+                let threshold = match Rule::try_from(meta.rule) {
+                    Ok(Rule::Any) => 1,
+                    Ok(Rule::All) => count,
+                    Ok(Rule::Majority) => count / 2 + 1,
+                    Err(_) => return Err(wrong("has a rule of no known kind")),
+                };
+                Ok(crate::endorsement::combined(threshold, parts))
+            }
+            _ => Err(wrong("is of no known kind")),
+        }
+    }
+
     /// Reads a configuration.
     ///
     /// # Errors
@@ -65,6 +121,10 @@ impl ChannelInfo {
     pub fn from_config(channel: &str, config: &common::Config) -> Result<Self, Error> {
         Reader { channel }.read(config)
     }
+}
+
+fn policy_in<'a>(group: &'a common::ConfigGroup, name: &str) -> Option<&'a common::Policy> {
+    group.policies.get(name)?.policy.as_ref()
 }
 
 struct Reader<'a> {
@@ -169,6 +229,7 @@ impl Reader<'_> {
             application_orgs: application_orgs.into_iter().map(|o| o.msp_id).collect(),
             orderers,
             anchor_peers,
+            application: Arc::new(part("Application")?.clone()),
         })
     }
 
@@ -263,10 +324,30 @@ mod tests {
             ("MSP", value(&carrier.msp_config())),
             ("Endpoints", value(&endpoints)),
         ]);
+        let mut buyer_group = buyer_group;
+        let policy = |kind, value: Vec<u8>| common::ConfigPolicy {
+            policy: Some(common::Policy {
+                r#type: kind,
+                value: value.into(),
+            }),
+            ..Default::default()
+        };
+        let of_buyer = selvedge_msp::policy::dsl::parse("OR('BuyerMSP.peer')").unwrap();
+        let meta = common::ImplicitMetaPolicy {
+            sub_policy: "Endorsement".into(),
+            rule: common::implicit_meta_policy::Rule::Majority as i32,
+        };
+        buyer_group
+            .policies
+            .insert("Endorsement".into(), policy(1, of_buyer.encode_to_vec()));
+        let mut application = parent("Buyer", buyer_group);
+        application
+            .policies
+            .insert("Endorsement".into(), policy(3, meta.encode_to_vec()));
         let root = common::ConfigGroup {
             groups: [
                 ("Orderer".to_owned(), parent("Ordering", orderer_group)),
-                ("Application".to_owned(), parent("Buyer", buyer_group)),
+                ("Application".to_owned(), application),
             ]
             .into(),
             ..Default::default()
@@ -277,6 +358,15 @@ mod tests {
         };
         let info = ChannelInfo::from_config("trade", &config).unwrap();
         assert_eq!(info.sequence, 3);
+        let endorsement = info
+            .application_policy("/Channel/Application/Endorsement")
+            .unwrap();
+        assert_eq!(
+            crate::endorsement::fewest(&endorsement, &[], &["CarrierMSP", "BuyerMSP"]),
+            Some(vec![1])
+        );
+        let missing = info.application_policy("/Channel/Application/Other").unwrap_err();
+        assert!(missing.to_string().contains("does not exist"), "{missing}");
         assert_eq!(info.application_orgs, ["BuyerMSP"]);
         let addresses: Vec<&str> = info.orderers.iter().map(|o| o.address.as_str()).collect();
         assert_eq!(addresses, ["o1:7050", "o2:7050"]);

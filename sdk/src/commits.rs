@@ -1,16 +1,19 @@
-//! Commits as one peer announces them: one stream a channel, shared by all who wait.
+//! Commits as one peer announces them: one stream a channel, shared by all who wait. A stream that breaks goes on with the
+//! block after the last one seen, at that peer or another, so that nobody who waits misses a commit.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use selvedge_msp::SigningIdentity;
 use selvedge_proto::protos;
 use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
-use crate::deliver::FilteredBlocks;
+use crate::deliver::{FilteredBlocks, Seek, SeekStart};
 use crate::error::Error;
+use crate::peer::PeerClient;
 use crate::transaction::CommitStatus;
 
 /// Blocks that may come while a listener looks away.
@@ -30,6 +33,41 @@ enum News {
     Ended(Arc<str>),
 }
 
+/// Pauses between attempts to go on with a broken stream; after the last one the listeners are told.
+const RESUME_PAUSES: [Duration; 7] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(6),
+    Duration::from_secs(10),
+];
+
+/// How to go on with a broken stream.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    pub(crate) peers: Vec<PeerClient>,
+    pub(crate) identity: SigningIdentity,
+    pub(crate) channel: String,
+}
+
+impl Resume {
+    /// A stream from this block on, of the first peer that gives one.
+    async fn from(&self, block: u64) -> Option<FilteredBlocks> {
+        for pause in RESUME_PAUSES {
+            tokio::time::sleep(pause).await;
+            for peer in &self.peers {
+                let seek = Seek::from(SeekStart::Block(block));
+                if let Ok(blocks) = peer.filtered_blocks(&self.identity, &self.channel, seek).await {
+                    return Some(blocks);
+                }
+            }
+        }
+        None
+    }
+}
+
 /// One stream of filtered blocks, handed to every listener.
 #[derive(Debug)]
 pub(crate) struct Feed {
@@ -39,15 +77,20 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn start(mut blocks: FilteredBlocks) -> Arc<Self> {
+    pub(crate) fn start(mut blocks: FilteredBlocks, resume: Resume) -> Arc<Self> {
         let (news, _) = broadcast::channel(WAITING_BLOCKS);
         let ended = Arc::new(AtomicBool::new(false));
         let (sender, end) = (news.clone(), Arc::clone(&ended));
         let reading = tokio::spawn(async move {
             let mut alone_since: Option<Instant> = None;
+            let mut next = None;
+            // Streams in a row that broke before they gave a block.
+            let mut broken = 0;
             let why = loop {
                 match blocks.next().await {
                     Ok(Some(block)) => {
+                        next = Some(block.number + 1);
+                        broken = 0;
                         if sender.send(News::Block(Arc::new(block))).is_ok() {
                             alone_since = None;
                         } else if alone_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
@@ -55,7 +98,22 @@ impl Feed {
                         }
                     }
                     Ok(None) => break format!("{blocks:?}"),
-                    Err(error) => break format!("{blocks:?}: {error}"),
+                    Err(error) => {
+                        let why = format!("{blocks:?}: {error}");
+                        let Some(pause) = RESUME_PAUSES.get(broken) else {
+                            break why;
+                        };
+                        broken += 1;
+                        tokio::time::sleep(*pause).await;
+                        let again = match next {
+                            Some(next) if sender.receiver_count() > 0 => resume.from(next).await,
+                            _ => None,
+                        };
+                        match again {
+                            Some(stream) => blocks = stream,
+                            None => break why,
+                        }
+                    }
                 }
             };
             // In this order: who joins and does not see the mark is told.

@@ -8,18 +8,21 @@
 //! Nobody needs to be trusted but the organisations' certificates: a peer that answers otherwise than the others is
 //! found out here, with the keys that differ, before anything is ordered.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures::future::join_all;
+use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use selvedge_comm::Endpoint;
 use selvedge_msp::{MspManager, SignaturePolicy, SignedData, SigningIdentity, verify_signatures};
 use selvedge_proto::{common, payload_differences, protos, transaction_payload};
 
-use crate::commits::{CommitListener, Feed, Feeds};
+use crate::commits::{CommitListener, Feed, Feeds, Resume};
 use crate::deliver::{Seek, SeekStart};
+use crate::endorsement::fewest;
 use crate::error::{Call, Error, PayloadMismatch, RpcError};
 use crate::gateway::Deadlines;
 use crate::orderer::{OrdererClient, is_final, refusal};
@@ -46,7 +49,8 @@ pub struct PeerAddress {
 pub struct DirectConfig {
     /// Who signs.
     pub identity: SigningIdentity,
-    /// Every proposal goes to all of these, unless it names organisations: then to theirs.
+    /// Peers to choose from. Without a policy, every proposal goes to all of them; with one, to the fewest that satisfy it,
+    /// and to others when one of those fails. A proposal that names organisations goes to all of theirs.
     pub endorsers: Vec<PeerAddress>,
     /// Orderers; any one of them suffices.
     pub orderers: Vec<Endpoint>,
@@ -64,7 +68,25 @@ pub struct DirectConfig {
 #[derive(Debug, Clone)]
 pub struct DirectClient {
     inner: Arc<Inner>,
+    policy: Option<Arc<Policy>>,
 }
+
+#[derive(Debug)]
+struct Policy {
+    envelope: common::SignaturePolicyEnvelope,
+    compiled: SignaturePolicy,
+}
+
+impl Policy {
+    fn new(envelope: common::SignaturePolicyEnvelope) -> Result<Arc<Self>, Error> {
+        let compiled = SignaturePolicy::compile(&envelope)
+            .map_err(|e| Error::Request(format!("the endorsement policy is not usable: {e}")))?;
+        Ok(Arc::new(Self { envelope, compiled }))
+    }
+}
+
+/// How long a peer that failed is asked only when there is no other.
+const AVOIDED: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 struct Inner {
@@ -73,9 +95,10 @@ struct Inner {
     orderers: Vec<OrdererClient>,
     events: Vec<PeerClient>,
     msps: Arc<MspManager>,
-    policy: Option<SignaturePolicy>,
     deadlines: Deadlines,
     feeds: Feeds,
+    /// Addresses of peers that failed, with the time until which they are avoided.
+    avoided: Mutex<HashMap<String, Instant>>,
 }
 
 /// An endorser's good answer.
@@ -108,13 +131,8 @@ impl DirectClient {
         } else {
             connect(&config.events)?
         };
-        let policy = config
-            .policy
-            .as_ref()
-            .map(SignaturePolicy::compile)
-            .transpose()
-            .map_err(|e| Error::Request(format!("the endorsement policy is not usable: {e}")))?;
         Ok(Self {
+            policy: config.policy.map(Policy::new).transpose()?,
             inner: Arc::new(Inner {
                 identity: config.identity,
                 endorsers,
@@ -125,10 +143,21 @@ impl DirectClient {
                     .collect::<Result<_, _>>()?,
                 events,
                 msps: config.msps,
-                policy,
                 deadlines: config.deadlines,
                 feeds: Feeds::default(),
+                avoided: Mutex::default(),
             }),
+        })
+    }
+
+    /// The same connections with another endorsement policy; none if every endorser must endorse.
+    ///
+    /// # Errors
+    /// The policy makes no sense.
+    pub fn with_policy(&self, policy: Option<common::SignaturePolicyEnvelope>) -> Result<Self, Error> {
+        Ok(Self {
+            inner: Arc::clone(&self.inner),
+            policy: policy.map(Policy::new).transpose()?,
         })
     }
 
@@ -207,25 +236,82 @@ impl DirectClient {
                 "no endorser of organisation {org} is configured; add one or ask others"
             )));
         }
+        let Some(policy) = self.policy.as_ref().filter(|_| wanted.is_empty()) else {
+            let results = self.ask(proposal, &asked).await;
+            return all_of(results);
+        };
+        self.collect_enough(proposal, policy).await
+    }
+
+    /// Asks peers at once, and notes which of them fail.
+    async fn ask(&self, proposal: &Proposal, peers: &[&PeerClient]) -> Vec<Result<Answer, Error>> {
         let limit = self.inner.deadlines.endorse;
-        let calls = asked.iter().map(|peer| async move {
+        let calls = peers.iter().map(|peer| async move {
             let id = proposal.transaction_id();
             let asked = within(limit, Call::Endorse, id, peer.process_proposal(proposal)).await;
-            asked.and_then(|answer| accept(peer.address(), answer))
+            let answer = asked.and_then(|answer| accept(peer.address(), answer));
+            let away = matches!(
+                answer,
+                Err(Error::Rpc(_) | Error::Comm(_) | Error::Endorsement { .. })
+            );
+            let mut avoided = self.inner.avoided.lock();
+            if away {
+                avoided.insert(peer.address().to_owned(), Instant::now() + AVOIDED);
+            } else {
+                avoided.remove(peer.address());
+            }
+            answer
         });
-        let mut answers = Vec::new();
-        let mut failures = Vec::new();
-        for result in join_all(calls).await {
-            match result {
-                Ok(answer) => answers.push(answer),
-                // What the contract refuses, it refuses for good.
-                Err(refused @ Error::Refused { .. }) => return Err(refused),
-                Err(away) => failures.push(away),
+        join_all(calls).await
+    }
+
+    /// Asks the fewest peers that satisfy the policy, and in the place of each that fails another one.
+    async fn collect_enough(&self, proposal: &Proposal, policy: &Policy) -> Result<Vec<Answer>, Error> {
+        let now = Instant::now();
+        let mut left: Vec<&PeerClient> = self.inner.endorsers.iter().collect();
+        {
+            let avoided = self.inner.avoided.lock();
+            left.sort_by_key(|peer| avoided.get(peer.address()).is_some_and(|until| *until > now));
+        }
+        let mut answers: Vec<Answer> = Vec::new();
+        let mut given: Vec<String> = Vec::new();
+        let mut failure = None;
+        loop {
+            let have: Vec<&str> = given.iter().map(String::as_str).collect();
+            let candidates: Vec<&str> = left.iter().map(|peer| peer.msp_id()).collect();
+            let chosen = fewest(&policy.envelope, &have, &candidates);
+            let chosen = match chosen {
+                Some(chosen) if chosen.is_empty() && !answers.is_empty() => return Ok(answers),
+                Some(chosen) if !chosen.is_empty() => chosen,
+                // Who is there may satisfy it in a way that organisations do not show: all are asked, and the policy
+                // itself decides.
+                _ if !left.is_empty() => (0..left.len()).collect(),
+                _ => break,
+            };
+            let peers: Vec<&PeerClient> = chosen.iter().filter_map(|i| left.get(*i).copied()).collect();
+            left.retain(|peer| !peers.iter().any(|asked| asked.address() == peer.address()));
+            let results = self.ask(proposal, &peers).await;
+            let mut refusal = None;
+            for (peer, result) in peers.iter().zip(results) {
+                match result {
+                    Ok(answer) => {
+                        given.push(peer.msp_id().to_owned());
+                        answers.push(answer);
+                    }
+                    Err(refused @ Error::Refused { .. }) => refusal = Some(refused),
+                    Err(away) => failure = Some(away),
+                }
+            }
+            if let Some(refused) = refusal {
+                return Err(refused_by_one(refused, answers.first()));
             }
         }
-        // With a policy, the endorsements that came may suffice; the policy decides.
-        match failures.into_iter().next() {
-            Some(failure) if self.inner.policy.is_none() || answers.is_empty() => Err(failure),
+        let have: Vec<&str> = given.iter().map(String::as_str).collect();
+        match failure {
+            Some(failure) if answers.is_empty() => Err(failure),
+            Some(failure) if fewest(&policy.envelope, &have, &[]).is_none() => Err(Error::PolicyNotMet(
+                format!("an endorser that it needs does not endorse: {failure}"),
+            )),
             _ => Ok(answers),
         }
     }
@@ -278,10 +364,11 @@ impl DirectClient {
                 signature: answer.endorsement.signature.clone(),
             });
         }
-        let Some(policy) = &self.inner.policy else {
+        let Some(policy) = &self.policy else {
             return Ok(());
         };
         policy
+            .compiled
             .evaluate(msps, &verify_signatures(msps, &signed))
             .map_err(|refusal| Error::PolicyNotMet(refusal.to_string()))
     }
@@ -391,7 +478,12 @@ impl DirectClient {
             let seek = Seek::from(SeekStart::Newest);
             match peer.filtered_blocks(&self.inner.identity, channel, seek).await {
                 Ok(blocks) => {
-                    let feed = Feed::start(blocks);
+                    let resume = Resume {
+                        peers: self.inner.events.clone(),
+                        identity: self.inner.identity.clone(),
+                        channel: channel.to_owned(),
+                    };
+                    let feed = Feed::start(blocks, resume);
                     let listener = feed.join();
                     feeds.insert(channel.to_owned(), feed);
                     if let Some(listener) = listener {
@@ -445,6 +537,47 @@ async fn within<T>(
                 .await
                 .map_err(|_| Error::Rpc(Box::new(RpcError::deadline(call, id, limit))))?
         }
+    }
+}
+
+/// Every endorser must have endorsed.
+fn all_of(results: Vec<Result<Answer, Error>>) -> Result<Vec<Answer>, Error> {
+    let mut answers = Vec::with_capacity(results.len());
+    let mut refusal = None;
+    let mut failure = None;
+    for result in results {
+        match result {
+            Ok(answer) => answers.push(answer),
+            Err(refused @ Error::Refused { .. }) => refusal = Some(refused),
+            Err(away) => failure = Some(away),
+        }
+    }
+    match (refusal, failure) {
+        (Some(refused), _) => Err(refused_by_one(refused, answers.first())),
+        (None, Some(failure)) => Err(failure),
+        (None, None) => Ok(answers),
+    }
+}
+
+/// What the contract refuses, it refuses for good; unless another endorser ran it with success: then they do not see the
+/// same state, as when one of them is behind.
+fn refused_by_one(refused: Error, endorsed: Option<&Answer>) -> Error {
+    match (refused, endorsed) {
+        (
+            Error::Refused {
+                endorser,
+                status,
+                message,
+            },
+            Some(other),
+        ) => Error::Endorsement {
+            endorser,
+            why: format!(
+                "the contract refuses there ({status}: {message}) what it accepts at {}",
+                other.from
+            ),
+        },
+        (refused, _) => refused,
     }
 }
 

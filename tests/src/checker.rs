@@ -32,6 +32,8 @@ pub struct Recorded {
     pub chaincode: String,
     /// The function it called; empty for configurations.
     pub function: String,
+    /// What it called the function with.
+    pub arguments: Vec<Bytes>,
 }
 
 /// What was found on the ledger.
@@ -314,32 +316,33 @@ fn recorded(at: &str, block: u64, entry: &Bytes, verdict: u8) -> Recorded {
             code,
             chaincode: String::new(),
             function: String::new(),
+            arguments: Vec::new(),
         };
     };
-    let (chaincode, function) = call_of(&opened.payload.data).unwrap_or_default();
+    let (chaincode, function, arguments) = call_of(&opened.payload.data).unwrap_or_default();
     Recorded {
         id: opened.channel_header.tx_id,
         block,
         code,
         chaincode,
         function,
+        arguments,
     }
 }
 
-/// Chaincode and function that an endorsed transaction called.
-fn call_of(data: &Bytes) -> Option<(String, String)> {
+/// Chaincode and function that an endorsed transaction called, and its arguments.
+fn call_of(data: &Bytes) -> Option<(String, String, Vec<Bytes>)> {
     let transaction = protos::Transaction::decode(data.clone()).ok()?;
     let action = protos::ChaincodeActionPayload::decode(transaction.actions.first()?.payload.clone()).ok()?;
     let proposal = protos::ChaincodeProposalPayload::decode(action.chaincode_proposal_payload).ok()?;
     let invocation = protos::ChaincodeInvocationSpec::decode(proposal.input).ok()?;
     let spec = invocation.chaincode_spec?;
-    let function = spec
-        .input?
-        .args
-        .first()
-        .map(|a| String::from_utf8_lossy(a).into_owned())
+    let mut args = spec.input?.args.into_iter();
+    let function = args
+        .next()
+        .map(|a| String::from_utf8_lossy(&a).into_owned())
         .unwrap_or_default();
-    Some((spec.chaincode_id?.name, function))
+    Some((spec.chaincode_id?.name, function, args.collect()))
 }
 
 /// Transactions that the peers call valid must be so in every respect that the bytes alone tell.

@@ -124,9 +124,7 @@ impl Edge {
                 "check": settings["check"].as_str().unwrap_or("1h"),
             });
         }
-        for (name, value) in more.as_object().into_iter().flatten() {
-            config[name] = value.clone();
-        }
+        merge(&mut config, more);
         let files = NodeFiles { dir };
         std::fs::write(files.config(), serde_yaml_ng::to_string(&config).expect("YAML"))
             .expect("the configuration");
@@ -225,6 +223,17 @@ impl Drop for Edge {
         if runs(self.pid(), &self.scratch) {
             kill(self.pid());
         }
+    }
+}
+
+fn merge(into: &mut Value, settings: &Value) {
+    match (into, settings) {
+        (Value::Object(into), Value::Object(settings)) => {
+            for (name, value) in settings {
+                merge(into.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, settings) => *into = settings.clone(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A TCP proxy whose connections can be cut, stalled, slowed or half-closed.
+//! A TCP proxy whose connections can be cut, stalled, slowed, half-closed or corrupted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,8 @@ enum Weather {
     Stalled,
     /// What the server sends ends; what the client sends passes.
     HalfClosed,
+    /// One bit of each piece of data is flipped.
+    Corrupted,
 }
 
 /// A proxy in front of one node.
@@ -82,6 +84,11 @@ impl Proxy {
     /// Ends the direction from server to client of every connection.
     pub fn half_close(&self) {
         self.weather.send_replace(Weather::HalfClosed);
+    }
+
+    /// Flips a bit in every piece of data, in both directions.
+    pub fn corrupt(&self) {
+        self.weather.send_replace(Weather::Corrupted);
     }
 
     /// Lets everything pass again.
@@ -151,6 +158,9 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut link: Link, 
         };
         if weather == Weather::Cut || (weather == Weather::HalfClosed && downstream) {
             break;
+        }
+        if weather == Weather::Corrupted {
+            buffer[count / 2] ^= 0x08;
         }
         if to.write_all(&buffer[..count]).await.is_err() {
             break;

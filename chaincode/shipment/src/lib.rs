@@ -10,6 +10,7 @@ mod access;
 mod create;
 mod custody;
 mod events;
+mod gaps;
 mod input;
 mod keys;
 mod model;
@@ -39,6 +40,8 @@ impl Contract for ShipmentContract {
         Function::submit("deliver", &["shipment"], custody::deliver),
         Function::submit("recordReading", &["reading"], readings::record_reading),
         Function::submit("recordReadings", &["readings"], readings::record_readings),
+        Function::submit("recordGaps", &["gaps"], gaps::record_gaps),
+        Function::evaluate("gaps", &["mspId?", "writer?"], gaps::gaps),
         Function::evaluate("get", &["shipment"], queries::get),
         Function::evaluate("list", &["filter?"], queries::list),
         Function::evaluate("readings", &["shipment", "from?", "limit?"], queries::readings),

@@ -1,37 +1,95 @@
-//! The store-and-forward buffer: an engine without I/O, files with group commit, and what ties them together.
+//! The store-and-forward buffer: an engine without I/O, segment files with group commit, and what ties them together.
 //!
-//! A request is *accepted* when its record (with the nonce that fixes its transaction id) is durable. Its end is noted
-//! without waiting for the disk: if that note is lost, the request is sent again under the same id, and the ledger's
-//! answer is the same. Segment files go when nothing in them is open; what is still open in an old one is copied forward.
+//! # The promise
+//!
+//! A request is *accepted* when its record, with the nonce that fixes its transaction id, is durable. From then on it
+//! becomes one valid transaction (or a part of one), or its end is told: refused by the contract, or dropped and told to
+//! the ledger as a gap.
+//!
+//! # Parts
+//!
+//! ```text
+//! accept ──► Engine (pure): room? number, index ──► staged ──► writer thread: Log ──► Disk (trait): one fsync a group
+//!                │                                                 │
+//!                ▼                                                 ▼
+//!            queues: who goes next                          durable: in line, caller answered
+//!                │
+//!            take_due ──► Job (read back from disk) ──► uplink ──► settle
+//! ```
+//!
+//! # On disk
+//!
+//! Segments `000000000001.seg`, … hold `SLVBUF02` and then framed records (see `record`). A segment begins with a snapshot
+//! of what it must know of earlier ones, so the oldest can go when nothing in it is open; what stays open for long is
+//! copied forward. A start never appends to what is there: it begins a new segment.
+//!
+//! | record | made durable before | if it is lost (power cut before the fsync, damage) |
+//! |---|---|---|
+//! | `Accepted` | the caller's answer | nobody was promised anything; damage: counted, reported and told as a gap |
+//! | `Settled`, `BatchCommitted` | - | the request is sent again under its id, and the ledger's answer is the same |
+//! | `Batch` (twice) | the batch is sent | its members go singly; only if both are damaged can the ledger see them twice, and there the contract's own check is the second line |
+//! | `Apart` (twice) | a member goes without its batch | as above |
+//! | `Sending` (twice) | an orderer may see the request | it may be merged or given up though it was sent |
+//! | `Dropped` | it is counted for a gap record | the request is open again, and the drop never happened |
+//! | the head of the next segment, which voids a failed group | the next request after a failed fsync | a request whose caller was told "not taken" may be sent |
+//!
+//! # In memory
+//!
+//! 24 bytes a request (`slots`), 17 to 34 more if it has a key, nothing for its place in the queues while numbers are
+//! consecutive. What a request says is read from disk when it is sent.
 
+mod clock;
+mod core;
+mod disk;
 mod engine;
-mod files;
+mod gaps;
+mod house;
+mod jobs;
+mod log;
+mod queue;
 mod record;
+mod recover;
+mod request;
+mod slots;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
-use prost::Message;
-use selvedge_proto::prost;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
-use self::engine::{Engine, Finished, NewEntry};
-use self::files::Writer;
-use self::record::{Accepted, Event, Settled};
+use self::clock::{Clock, SystemClock};
+use self::core::{Core, Pending};
+use self::disk::{Disk, Folder};
+use self::engine::{Engine, NewEntry, Position};
+use self::log::{Log, What, WriteFailed};
+use self::record::{Accepted, Dropped, Target};
+use self::request::Template;
 use crate::identities::IdentityId;
 
-pub use self::engine::{BufferLimits, State, Totals};
-pub(crate) use self::engine::{Entry, Outcome};
-pub use self::record::TransactionRequest;
+pub use self::engine::{BufferLimits, State, Totals, WhenFull};
+pub(crate) use self::engine::{MergeRule, Outcome};
+pub use self::gaps::DropReason;
+pub(crate) use self::jobs::Job;
+pub use self::request::{Priority, Receipt, TransactionRequest};
 
 /// Longest request in bytes.
 const MAX_REQUEST_BYTES: usize = record::MAX_PAYLOAD_BYTES / 2;
 const NONCE_BYTES: usize = 24;
+/// Bytes after which a segment is followed by another.
+const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+/// While requests end within this time, a full buffer soon has room again; in milliseconds.
+const DRAINING: u64 = 10_000;
+/// Reports of damage that are kept.
+const MAX_DAMAGE: usize = 200;
+/// Bytes of a record that are not the caller's, for the limit in bytes.
+const RECORD_OVERHEAD: usize = 64;
 
 /// Why the buffer cannot be opened or does not take a request.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +102,33 @@ pub enum BufferError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file was written by another version of this program.
+    #[error(
+        "buffer {}: it is of format {found}, this program writes format {expected}; let the version that wrote it send \
+         what it holds, or move the folder away",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: String,
+        /// The format that is understood.
+        expected: String,
+    },
     /// The request could not be made durable, so it was not taken.
-    #[error("the request could not be stored ({0}); nothing was sent, try again when there is space")]
+    #[error(
+        "the request could not be stored ({0}); nothing was taken, try again when the disk works or has space"
+    )]
     Write(String),
     /// The buffer holds as much as it may.
-    #[error("the buffer is full ({0}); try again when the uplink has caught up")]
-    Full(&'static str),
+    #[error("the buffer is full ({why}); try again in {} s", retry_after.as_secs())]
+    Full {
+        /// Which limit.
+        why: &'static str,
+        /// When there may be room again.
+        retry_after: Duration,
+    },
     /// The request is longer than a record may be.
     #[error("the request has {bytes} bytes; at most {MAX_REQUEST_BYTES} are taken")]
     TooLong {
@@ -61,6 +140,26 @@ pub enum BufferError {
     Random(String),
 }
 
+/// When a disk that failed or was full may have recovered.
+const DISK_PAUSE: Duration = Duration::from_secs(10);
+
+impl BufferError {
+    /// When the same request may be handed over again; none if that cannot help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Full { retry_after, .. } => Some(*retry_after),
+            Self::Write(_) | Self::Io { .. } | Self::Random(_) => Some(DISK_PAUSE),
+            Self::TooLong { .. } | Self::Version { .. } => None,
+        }
+    }
+}
+
+impl From<WriteFailed> for BufferError {
+    fn from(failed: WriteFailed) -> Self {
+        Self::Write(failed.why)
+    }
+}
+
 /// A request as its caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EntryView {
@@ -68,10 +167,10 @@ pub struct EntryView {
     pub id: u64,
     /// Where it stands.
     pub state: State,
-    /// Attempts so far.
+    /// Attempts so far, up to 255.
     #[serde(skip_serializing_if = "is_zero_u32")]
     pub attempts: u32,
-    /// Why the last attempt failed or the request was refused.
+    /// Why the last attempt failed, or the request was refused or dropped.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// Block, once committed.
@@ -101,78 +200,133 @@ fn is_zero_u32(value: &u32) -> bool {
     *value == 0
 }
 
+/// Which contract function takes the gap records of which requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GapRule {
+    /// Of requests to this channel; of all if empty.
+    pub(crate) of_channel: String,
+    /// Of requests to this chaincode; of all if empty.
+    pub(crate) of_chaincode: String,
+    /// Where they are told; empty for the same channel.
+    pub(crate) channel: String,
+    pub(crate) chaincode: String,
+    pub(crate) function: String,
+}
+
+/// How a buffer works.
+#[derive(Debug, Clone)]
+pub(crate) struct BufferOptions {
+    pub(crate) limits: BufferLimits,
+    /// Bytes after which a segment is followed by another.
+    pub(crate) segment_bytes: u64,
+    /// How long to wait for more requests before an fsync.
+    pub(crate) group_delay: Duration,
+    pub(crate) merge: Vec<MergeRule>,
+    pub(crate) gaps: Vec<GapRule>,
+    /// Name of this gateway, for gap records.
+    pub(crate) gateway: String,
+}
+
+impl Default for BufferOptions {
+    fn default() -> Self {
+        Self {
+            limits: BufferLimits::default(),
+            segment_bytes: SEGMENT_BYTES,
+            group_delay: Duration::ZERO,
+            merge: Vec::new(),
+            gaps: Vec::new(),
+            gateway: String::new(),
+        }
+    }
+}
+
 /// The buffer of one gateway.
 #[derive(Debug)]
 pub struct Buffer {
-    dir: PathBuf,
-    engine: Mutex<Engine>,
-    writer: Writer,
+    dir: String,
+    core: Arc<Core>,
+    options: BufferOptions,
     /// Secret of this buffer from which nonces of requests with a key are derived.
     seed: [u8; 32],
-    started: Instant,
-    work: Notify,
-    settled: watch::Sender<u64>,
-    damage: Vec<String>,
-}
-
-enum Taken {
-    /// The key is known; where the earlier request is still being written, its durability is awaited too.
-    Known(u64, Option<files::Pending>),
-    New(u64, files::Pending),
-}
-
-fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    /// The first request and batch of this process.
+    first_number: u64,
+    first_batch: u64,
+    damage: Mutex<Vec<String>>,
+    /// Requests that tell of drops, by what they tell of.
+    telling: Mutex<HashMap<Target, u64>>,
+    writer: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Buffer {
     /// Opens a buffer and recovers what was accepted before.
     ///
     /// # Errors
-    /// The folder cannot be read or written.
-    pub fn open(dir: &Path, limits: BufferLimits) -> Result<Self, BufferError> {
+    /// The folder cannot be read or written, or was written by another version.
+    pub(crate) fn open(dir: &Path, options: BufferOptions) -> Result<Self, BufferError> {
         let failed = |source| BufferError::Io {
             path: dir.to_owned(),
             source,
         };
-        std::fs::create_dir_all(dir).map_err(failed)?;
+        let disk = Arc::new(Folder::open(dir).map_err(failed)?);
         let seed = read_seed(dir)?;
-        let recovered = files::recover(dir)?;
-        for line in &recovered.damage {
-            tracing::error!("{line}");
-        }
-        let mut engine = Engine::new(limits);
-        for (segment, event) in recovered.events {
-            replay(&mut engine, segment, event);
-        }
-        let numbers: Vec<(u64, u64)> = engine.open_entries().map(|e| (e.number, e.segment)).collect();
-        for (number, segment) in numbers {
-            engine.durable(number, segment, 0);
-        }
-        let buffer = Self {
-            dir: dir.to_owned(),
-            engine: Mutex::new(engine),
-            writer: Writer::start(dir)?,
-            seed,
-            started: Instant::now(),
-            work: Notify::new(),
-            settled: watch::Sender::new(0),
-            damage: recovered.damage,
-        };
-        buffer.delete_unneeded()?;
+        let name = dir.display().to_string();
+        let mut buffer = Self::assemble(name, disk, Arc::new(SystemClock::new()), seed, options, false)?;
+        let core = Arc::clone(&buffer.core);
+        let writer = std::thread::Builder::new()
+            .name("edge-buffer".to_owned())
+            .spawn(move || core.write_until_stopped())
+            .map_err(failed)?;
+        buffer.writer = Some(writer);
         Ok(buffer)
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// A buffer over any disk and clock. With `inline`, there is no writer thread: what is staged is written at once.
+    fn assemble(
+        dir: String,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        seed: [u8; 32],
+        options: BufferOptions,
+        inline: bool,
+    ) -> Result<Self, BufferError> {
+        let mut recovered = recover::recover(&*disk, Engine::new(options.limits), &dir)?;
+        for line in &recovered.damage {
+            tracing::error!("{line}");
+        }
+        for _ in 0..recovered.lost {
+            recovered.engine.count_found_damage();
+        }
+        recovered.engine.date_unknown(clock.unix_seconds());
+        let (first_number, first_batch) = recovered.engine.next_numbers();
+        let log = Log::new(
+            Arc::clone(&disk),
+            options.segment_bytes,
+            recovered.last_segment,
+            (first_number, first_batch),
+            recovered.gaps,
+            recovered.torn,
+        );
+        recovered.damage.truncate(MAX_DAMAGE);
+
+        let core = Core::new(recovered.engine, log, disk, clock, options.group_delay, inline);
+        Ok(Self {
+            dir,
+            core: Arc::new(core),
+            options,
+            seed,
+            first_number,
+            first_batch,
+            damage: Mutex::new(recovered.damage),
+            telling: Mutex::new(HashMap::new()),
+            writer: None,
+        })
     }
 
     /// The nonce of a request. One that names itself gets the same nonce every time, even long after the buffer has
     /// forgotten it: then the ledger recognises the transaction id.
-    fn nonce(&self, request: &TransactionRequest) -> Result<Vec<u8>, BufferError> {
+    fn nonce(&self, request: &TransactionRequest) -> Result<[u8; NONCE_BYTES], BufferError> {
+        let mut nonce = [0; NONCE_BYTES];
         if request.idempotency_key.is_empty() {
-            let mut nonce = vec![0; NONCE_BYTES];
             rand::TryRngCore::try_fill_bytes(&mut rand::rngs::OsRng, &mut nonce)
                 .map_err(|e| BufferError::Random(e.to_string()))?;
             return Ok(nonce);
@@ -187,7 +341,21 @@ impl Buffer {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        Ok(hash.finalize()[..NONCE_BYTES].to_vec())
+        nonce.copy_from_slice(&hash.finalize()[..NONCE_BYTES]);
+        Ok(nonce)
+    }
+
+    /// The nonce of the request that follows one which lost a race. It comes from the one before: whoever repeats the first
+    /// under its key gets the same row of transaction ids.
+    fn next_nonce(&self, lost: &[u8; NONCE_BYTES]) -> [u8; NONCE_BYTES] {
+        let hash = Sha256::new()
+            .chain_update(self.seed)
+            .chain_update(b"follows")
+            .chain_update(lost)
+            .finalize();
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.copy_from_slice(&hash[..NONCE_BYTES]);
+        nonce
     }
 
     /// Takes a request: when this returns, it is durable. A request whose key is known already is not taken again; the
@@ -199,303 +367,201 @@ impl Buffer {
         &self,
         request: TransactionRequest,
         identity: IdentityId,
-    ) -> Result<u64, BufferError> {
-        let nonce = self.nonce(&request)?;
-        self.accept_with(request, identity, nonce, 0).await
-    }
-
-    /// Takes a new request in the place of one that lost a race.
-    pub(crate) async fn follow(&self, lost: &Entry, identity: IdentityId) -> Result<u64, BufferError> {
-        let mut request = (*lost.request).clone();
-        // The key stays with the first: its nonce is spent.
-        let key = std::mem::take(&mut request.idempotency_key);
-        let nonce = self.nonce(&request)?;
-        let number = self.accept_with(request, identity, nonce, lost.number).await?;
-        self.engine.lock().link(lost.number, number);
-        if !key.is_empty() {
-            tracing::debug!(%key, number, "follows a request that lost a race");
+    ) -> Result<Receipt, BufferError> {
+        let (receipt, pending) = self.stage_request(request, identity)?;
+        if let Some(pending) = pending {
+            self.core.kick();
+            pending.durable().await?;
         }
-        Ok(number)
+        Ok(receipt)
     }
 
-    async fn accept_with(
+    fn stage_request(
         &self,
         request: TransactionRequest,
         identity: IdentityId,
-        nonce: Vec<u8>,
-        follows: u64,
-    ) -> Result<u64, BufferError> {
-        let length = request.encoded_len();
-        if length > MAX_REQUEST_BYTES {
-            return Err(BufferError::TooLong { bytes: length });
+    ) -> Result<(Receipt, Option<Pending>), BufferError> {
+        let size = request.size();
+        if size > MAX_REQUEST_BYTES {
+            return Err(BufferError::TooLong { bytes: size });
         }
-        let bytes = length as u64;
-        let taken = {
-            let mut engine = self.engine.lock();
-            match engine.by_key(&request.idempotency_key) {
-                Some(known) => {
-                    let durable = engine.open_entry(known).is_none_or(|e| e.durable);
-                    Taken::Known(
-                        known,
-                        if durable {
-                            None
-                        } else {
-                            Some(self.writer.barrier()?)
-                        },
-                    )
-                }
-                None => {
-                    engine.room_for(bytes).map_err(|full| {
-                        BufferError::Full(match full {
-                            engine::Full::Entries => "it holds its largest number of open requests",
-                            engine::Full::Bytes => "its open requests fill its space",
-                        })
-                    })?;
-                    let number = engine.reserve();
-                    let accepted_at = unix_millis();
-                    let segment = self.writer.earliest_segment();
-                    let pending = self.writer.append(Event::Accepted(Accepted {
-                        number,
-                        request: request.clone(),
-                        nonce: nonce.clone(),
-                        identity: identity.to_vec(),
-                        accepted_at,
-                        follows,
-                    }))?;
-                    let request = Arc::new(request);
-                    engine.insert(NewEntry {
-                        number,
-                        request,
-                        nonce,
-                        identity,
-                        accepted_at,
-                        follows,
-                        bytes,
-                        segment,
-                    });
-                    Taken::New(number, pending)
-                }
-            }
+        let nonce = self.nonce(&request)?;
+        let key = recover::key_name(&request.idempotency_key, &nonce);
+        let accepted_s = self.core.clock.unix_seconds();
+        let mut inner = self.core.inner.lock();
+        if let Some((id, durable)) = key.and_then(|key| inner.engine.by_key(key)) {
+            let pending = (!durable).then(|| inner.stage(What::Barrier));
+            return Ok((Receipt { id, known: true }, pending));
+        }
+        let bytes = (size + RECORD_OVERHEAD) as u64;
+        let victims = inner
+            .engine
+            .room_for(bytes, request.priority)
+            .map_err(|full| self.full(full))?;
+        for victim in victims {
+            self.give_up(&mut inner, victim.0, DropReason::Full);
+        }
+        let template = Template::of(&request, identity);
+        let new = Accepted {
+            nonce: Bytes::copy_from_slice(&nonce),
+            accepted_s,
+            key: request.idempotency_key,
+            args: request.args,
+            ..Accepted::default()
         };
-        match taken {
-            Taken::Known(number, None) => Ok(number),
-            Taken::Known(number, Some(earlier)) => earlier.durable().await.map(|_| number),
-            Taken::New(number, pending) => match pending.durable().await {
-                Ok(segment) => {
-                    self.engine.lock().durable(number, segment, self.now());
-                    self.work.notify_one();
-                    Ok(number)
-                }
-                Err(error) => {
-                    self.engine.lock().withdraw(number);
-                    Err(error)
-                }
+        let (id, pending) = self.stage_new(&mut inner, new, &template, bytes, What::Intake);
+        Ok((Receipt { id, known: false }, Some(pending)))
+    }
+
+    /// Numbers a request and stages its record.
+    fn stage_new(
+        &self,
+        inner: &mut self::core::Inner,
+        mut new: Accepted,
+        template: &Template,
+        bytes: u64,
+        what: impl FnOnce(Accepted, Arc<Template>) -> What,
+    ) -> (u64, Pending) {
+        new.number = inner.engine.reserve();
+        inner.engine.insert(&NewEntry {
+            number: new.number,
+            template,
+            key: recover::key_name(&new.key, &new.nonce),
+            accepted_s: new.accepted_s,
+            follows: new.follows,
+            place: new.place,
+            position: Position {
+                segment: self.core.segment.load(Ordering::Acquire),
+                offset: 0,
+                bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             },
+        });
+        if let Some(slot) = inner.engine.slot(new.number) {
+            new.template = slot.template;
         }
+        let number = new.number;
+        let template = inner
+            .engine
+            .template(new.template)
+            .unwrap_or_else(|| Arc::new(template.clone()));
+        (number, inner.stage(what(new, template)))
     }
 
-    /// Up to `most` requests to send now.
-    pub(crate) fn take_due(&self, most: usize) -> Vec<Entry> {
-        let now = self.now();
-        self.engine.lock().take_due(now, most)
-    }
-
-    /// Waits until a request may be due.
-    pub(crate) async fn wait_for_work(&self) {
-        let next = self.engine.lock().next_due();
-        let now = self.now();
-        match next {
-            Some(due) if due <= now => {}
-            Some(due) => {
-                let pause = std::time::Duration::from_millis(due - now);
-                // Either way there may be something to do.
-                drop(tokio::time::timeout(pause, self.work.notified()).await);
-            }
-            None => self.work.notified().await,
-        }
-    }
-
-    /// Wakes [`Self::wait_for_work`].
-    pub(crate) fn wake(&self) {
-        self.work.notify_one();
-    }
-
-    pub(crate) fn progress(&self, number: u64, state: State) {
-        self.engine.lock().progress(number, state);
-    }
-
-    /// Takes the result of an attempt; `pause` is the time until a failed one is repeated.
-    pub(crate) fn settle(&self, number: u64, outcome: Outcome, pause: std::time::Duration) -> Option<Entry> {
-        let again_at = self
-            .now()
-            .saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-        let (block, committed) = match &outcome {
-            Outcome::Committed { block } => (*block, true),
-            _ => (0, false),
+    fn full(&self, full: engine::Full) -> BufferError {
+        let why = match full {
+            engine::Full::Entries => "it holds its largest number of open requests",
+            engine::Full::Bytes => "its open requests fill its space",
         };
-        let finished = self.engine.lock().settle(number, outcome, again_at);
-        if let Some(entry) = &finished {
-            self.writer.note(Event::Settled(Settled {
-                number,
-                committed,
-                block,
-                reason: entry.reason.clone(),
-            }));
-            self.settled.send_modify(|count| *count += 1);
+        let last = self.core.last_end.load(Ordering::Relaxed);
+        let draining = last > 0 && self.core.clock.millis() < last + DRAINING;
+        BufferError::Full {
+            why,
+            retry_after: Duration::from_secs(if draining { 1 } else { 30 }),
         }
-        self.work.notify_one();
-        finished
+    }
+
+    /// Gives a request up that nobody has seen, and notes it for a gap record.
+    fn give_up(&self, inner: &mut self::core::Inner, number: u64, reason: DropReason) {
+        let Some(template_id) = inner.engine.slot(number).map(|slot| slot.template) else {
+            return;
+        };
+        let Some((template, accepted_s)) = inner.engine.drop_entry(number, reason) else {
+            return;
+        };
+        let dropped = Dropped {
+            number,
+            template: template_id,
+            accepted_s,
+            reason: reason.number(),
+        };
+        inner.note(What::Dropped(dropped, template));
+        self.core.ended();
+    }
+
+    fn report_damage(&self, line: String) {
+        tracing::error!("{line}");
+        let mut damage = self.damage.lock();
+        if damage.len() < MAX_DAMAGE {
+            damage.push(line);
+        }
     }
 
     /// A request by its number, if it is open or remembered.
     pub fn view(&self, number: u64) -> Option<EntryView> {
-        let engine = self.engine.lock();
-        if let Some(entry) = engine.open_entry(number) {
+        let inner = self.core.inner.lock();
+        let engine = &inner.engine;
+        let (follows, followed_by) = (engine.follows(number), engine.followed_by(number));
+        if let Some(slot) = engine.slot(number) {
+            let batch = engine.batch_of(number).and_then(|b| engine.batch(b));
+            let (attempts, reason) = match batch {
+                Some(batch) => (batch.attempts, batch.reason.to_string()),
+                None => (u32::from(slot.attempts), engine.reason(number).to_owned()),
+            };
             return Some(EntryView {
                 id: number,
-                state: entry.state,
-                attempts: entry.attempts,
-                reason: entry.reason.clone(),
+                state: slot.state,
+                attempts,
+                reason,
                 block: 0,
-                follows: entry.follows,
-                followed_by: entry.followed_by,
+                follows,
+                followed_by,
             });
         }
         engine.finished(number).map(|f| EntryView {
             id: number,
             state: f.state,
             attempts: 0,
-            reason: f.reason.clone(),
+            reason: f.reason.as_deref().unwrap_or_default().to_owned(),
             block: f.block,
-            follows: f.follows,
-            followed_by: f.followed_by,
+            follows,
+            followed_by,
         })
     }
 
     /// What is open, and totals since the start.
     pub fn totals(&self) -> Totals {
-        self.engine.lock().totals()
+        let mut totals = self.core.inner.lock().engine.totals();
+        {
+            let log = self.core.log.lock();
+            totals.untold_drops = log.gaps().untold();
+            totals.written_bytes = log.written_bytes;
+            totals.syncs = log.syncs;
+        }
+        totals.file_bytes = self.file_bytes();
+        totals
     }
 
-    /// Damage that was found when the buffer was opened.
-    pub fn damage(&self) -> &[String] {
-        &self.damage
+    fn file_bytes(&self) -> u64 {
+        let segments = self.core.disk.list().unwrap_or_default();
+        segments
+            .into_iter()
+            .filter_map(|segment| self.core.disk.length(segment).ok())
+            .sum()
     }
 
-    /// Changes whenever a request is settled.
+    /// Damage that was found, when the buffer was opened or later.
+    pub fn damage(&self) -> Vec<String> {
+        self.damage.lock().clone()
+    }
+
+    /// Changes whenever a request ends.
     pub fn watch(&self) -> watch::Receiver<u64> {
-        self.settled.subscribe()
+        self.core.settled.subscribe()
     }
 
-    /// Identities that open requests were accepted under.
+    /// Identities that open requests are sent under.
     pub(crate) fn identities(&self) -> BTreeSet<IdentityId> {
-        self.engine.lock().open_entries().map(|e| e.identity).collect()
-    }
-
-    /// Copies what is still open in old segments forward, where it holds up much dead space, and deletes segments in
-    /// which nothing is open.
-    pub(crate) async fn compact(&self) -> Result<(), BufferError> {
-        let segments = files::segments(&self.dir)?;
-        // The last one is being written.
-        if let [oldest, _, _, .., _] = segments[..] {
-            let stuck: Vec<Entry> = {
-                let engine = self.engine.lock();
-                engine
-                    .open_entries()
-                    .filter(|e| e.segment == oldest)
-                    .cloned()
-                    .collect()
-            };
-            for entry in stuck {
-                let accepted = Accepted {
-                    number: entry.number,
-                    request: (*entry.request).clone(),
-                    nonce: entry.nonce.clone(),
-                    identity: entry.identity.to_vec(),
-                    accepted_at: entry.accepted_at,
-                    follows: entry.follows,
-                };
-                let segment = self.writer.append(Event::Accepted(accepted))?.durable().await?;
-                self.engine.lock().move_to_segment(entry.number, segment);
-            }
-        }
-        self.delete_unneeded()
-    }
-
-    fn delete_unneeded(&self) -> Result<(), BufferError> {
-        let segments = files::segments(&self.dir)?;
-        let engine = self.engine.lock();
-        let needed: BTreeSet<u64> = engine.open_entries().map(|e| e.segment).collect();
-        // Oldest first and without gaps, so that no note of an end is gone before the request it ends.
-        for segment in &segments[..segments.len().saturating_sub(1)] {
-            if needed.contains(segment) {
-                break;
-            }
-            files::delete(&self.dir, *segment)?;
-        }
-        Ok(())
+        self.core.inner.lock().engine.identities()
     }
 }
 
-fn replay(engine: &mut Engine, segment: u64, event: Event) {
-    match event {
-        Event::Accepted(accepted) => {
-            let Ok(identity) = IdentityId::try_from(accepted.identity.as_slice()) else {
-                tracing::error!(
-                    number = accepted.number,
-                    "a stored request names no identity; it is left out"
-                );
-                return;
-            };
-            if engine.open_entry(accepted.number).is_some() {
-                engine.move_to_segment(accepted.number, segment);
-                return;
-            }
-            if engine.finished(accepted.number).is_some() {
-                return;
-            }
-            let bytes = accepted.request.encoded_len() as u64;
-            engine.insert(NewEntry {
-                number: accepted.number,
-                request: Arc::new(accepted.request),
-                nonce: accepted.nonce,
-                identity,
-                accepted_at: accepted.accepted_at,
-                follows: accepted.follows,
-                bytes,
-                segment,
-            });
-            if accepted.follows != 0 {
-                engine.link(accepted.follows, accepted.number);
-            }
-        }
-        Event::Settled(settled) => {
-            let outcome = if settled.committed {
-                Outcome::Committed { block: settled.block }
-            } else {
-                Outcome::Refused {
-                    reason: settled.reason.clone(),
-                }
-            };
-            if engine.settle(settled.number, outcome, 0).is_none() {
-                // Its request was in a segment that is gone: only its end is known.
-                let state = if settled.committed {
-                    State::Committed
-                } else {
-                    State::Refused
-                };
-                engine.remember(
-                    settled.number,
-                    Finished {
-                        state,
-                        block: settled.block,
-                        reason: settled.reason,
-                        follows: 0,
-                        followed_by: 0,
-                        idempotency_key: String::new(),
-                    },
-                );
-            }
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.core.stop();
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the buffer's writer has failed");
         }
     }
 }
@@ -537,5 +603,9 @@ fn read_seed(dir: &Path) -> Result<[u8; 32], BufferError> {
     Ok(seed)
 }
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;

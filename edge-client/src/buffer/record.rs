@@ -1,60 +1,90 @@
 //! What is written to the buffer's files: protobuf messages in framed records.
 //!
 //! Frame: marker (4 bytes), length (u32 LE), CRC32C over length and payload (u32 LE), payload. The marker lets a reader
-//! find the next record after a damaged one.
+//! find the next record after a damaged one. A record means something only together with the ones before it (see the
+//! module text); what a damaged one may cost is told there too.
 
 use bytes::Bytes;
 use prost::Message;
 use selvedge_proto::prost;
 
+use super::request::{Priority, Template};
+
+/// First bytes of every segment: name and version of the format.
+pub(crate) const MAGIC: &[u8; 8] = b"SLVBUF02";
 /// First bytes of every record; unlikely in JSON or protobuf.
 pub(crate) const MARKER: [u8; 4] = [0xD5, 0x5E, 0x1F, 0xED];
 pub(crate) const HEADER_BYTES: usize = 12;
 /// Longest payload of a record in bytes. Longer requests are refused before they get here.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 2 * 1024 * 1024;
 
-/// A request for a transaction, as a device made it.
-#[derive(Clone, PartialEq, Message)]
-pub struct TransactionRequest {
-    /// Channel.
-    #[prost(string, tag = "1")]
-    pub channel: String,
-    /// Chaincode name.
-    #[prost(string, tag = "2")]
-    pub chaincode: String,
-    /// Function.
-    #[prost(string, tag = "3")]
-    pub function: String,
-    /// Arguments.
-    #[prost(bytes = "bytes", repeated, tag = "4")]
-    pub args: Vec<Bytes>,
-    /// The device's own name for this request; the same name is the same request, for ever. Empty if it gave none.
-    #[prost(string, tag = "5")]
-    pub idempotency_key: String,
-    /// Who made it, as far as known.
-    #[prost(string, tag = "6")]
-    pub source: String,
-    /// Requests of one source that ask for order are sent one after the other.
-    #[prost(bool, tag = "7")]
-    pub ordered: bool,
-    /// Whether a transaction that lost a race (MVCC or phantom conflict) is followed by a new one.
-    #[prost(bool, tag = "8")]
-    pub retry_conflicts: bool,
-}
+/// Numbers of batches begin here, those of requests end before.
+pub(crate) const FIRST_BATCH: u64 = 1 << 60;
 
 /// One record of a file.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Record {
-    #[prost(oneof = "Event", tags = "1, 2")]
+    #[prost(oneof = "Event", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub(crate) event: Option<Event>,
+    /// Everything before this record was durable before this record was written: damage there is no torn write.
+    #[prost(bool, tag = "15")]
+    pub(crate) clean: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum Event {
     #[prost(message, tag = "1")]
-    Accepted(Accepted),
+    Template(StoredTemplate),
     #[prost(message, tag = "2")]
+    Accepted(Accepted),
+    #[prost(message, tag = "3")]
     Settled(Settled),
+    #[prost(message, tag = "4")]
+    Sending(Sending),
+    #[prost(message, tag = "5")]
+    Batch(Batch),
+    #[prost(message, tag = "6")]
+    BatchCommitted(BatchCommitted),
+    #[prost(message, tag = "7")]
+    Apart(Apart),
+    #[prost(message, tag = "8")]
+    Dropped(Dropped),
+    #[prost(message, tag = "9")]
+    Snapshot(Snapshot),
+    #[prost(message, tag = "10")]
+    Rebound(Rebound),
+}
+
+/// What many requests have in common, said once a segment.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StoredTemplate {
+    /// Its name in this segment.
+    #[prost(uint32, tag = "1")]
+    pub(crate) id: u32,
+    #[prost(string, tag = "2")]
+    pub(crate) channel: String,
+    #[prost(string, tag = "3")]
+    pub(crate) chaincode: String,
+    #[prost(string, tag = "4")]
+    pub(crate) function: String,
+    #[prost(string, tag = "5")]
+    pub(crate) source: String,
+    /// SHA-256 of the serialised identity that they are sent under.
+    #[prost(bytes = "vec", tag = "6")]
+    pub(crate) identity: Vec<u8>,
+    #[prost(bool, tag = "7")]
+    pub(crate) ordered: bool,
+    #[prost(bool, tag = "8")]
+    pub(crate) retry_conflicts: bool,
+    /// 0 (low) to 3 (critical).
+    #[prost(uint32, tag = "9")]
+    pub(crate) priority: u32,
+    /// Seconds; 0 for none.
+    #[prost(uint32, tag = "10")]
+    pub(crate) max_age_s: u32,
+    /// The requests tell of what was dropped; they are never dropped themselves.
+    #[prost(bool, tag = "11")]
+    pub(crate) tells_gaps: bool,
 }
 
 /// A request came in; from its durability on it is promised.
@@ -62,20 +92,42 @@ pub(crate) enum Event {
 pub(crate) struct Accepted {
     #[prost(uint64, tag = "1")]
     pub(crate) number: u64,
-    #[prost(message, required, tag = "2")]
-    pub(crate) request: TransactionRequest,
+    #[prost(uint32, tag = "2")]
+    pub(crate) template: u32,
     /// Fixes, with the identity, the transaction id of every attempt.
-    #[prost(bytes = "vec", tag = "3")]
-    pub(crate) nonce: Vec<u8>,
-    /// SHA-256 of the serialised identity it is sent under.
-    #[prost(bytes = "vec", tag = "4")]
-    pub(crate) identity: Vec<u8>,
-    /// Unix milliseconds by this machine's clock.
-    #[prost(uint64, tag = "5")]
-    pub(crate) accepted_at: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) nonce: Bytes,
+    /// Unix seconds by this machine's clock; 0 when it did not know the time.
+    #[prost(uint32, tag = "4")]
+    pub(crate) accepted_s: u32,
+    #[prost(string, tag = "5")]
+    pub(crate) key: String,
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    pub(crate) args: Vec<Bytes>,
     /// Number of the request that this one follows after a conflict; 0 for none.
-    #[prost(uint64, tag = "6")]
+    #[prost(uint64, tag = "7")]
     pub(crate) follows: u64,
+    /// Copied from a segment that goes: it is known from before.
+    #[prost(bool, tag = "8")]
+    pub(crate) copied: bool,
+    /// An orderer may have seen it. Only in copies; otherwise a [`Sending`] says so.
+    #[prost(bool, tag = "9")]
+    pub(crate) maybe_sent: bool,
+    /// It tells of everything that was dropped so far of this target.
+    #[prost(message, optional, tag = "10")]
+    pub(crate) tells: Option<Target>,
+    /// Number in whose place it stands in the order of its source; 0 for its own.
+    #[prost(uint64, tag = "11")]
+    pub(crate) place: u64,
+}
+
+/// Where requests go.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Message)]
+pub(crate) struct Target {
+    #[prost(string, tag = "1")]
+    pub(crate) channel: String,
+    #[prost(string, tag = "2")]
+    pub(crate) chaincode: String,
 }
 
 /// The fate of a request is known.
@@ -93,10 +145,192 @@ pub(crate) struct Settled {
     pub(crate) reason: String,
 }
 
-/// Frames a record.
-pub(crate) fn encode(event: Event) -> Vec<u8> {
-    let record = Record { event: Some(event) };
-    let mut out = Vec::with_capacity(HEADER_BYTES + record.encoded_len());
+/// From now on an orderer may see requests of this group of [`super::slots::GROUP`] numbers.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Sending {
+    #[prost(uint64, tag = "1")]
+    pub(crate) group: u64,
+}
+
+/// Requests that travel in one transaction.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Batch {
+    /// Batches are numbered from [`FIRST_BATCH`] on.
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) nonce: Bytes,
+    /// Their numbers in order: first ones and lengths of runs.
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) members: Vec<Run>,
+    /// The function that takes them all.
+    #[prost(string, tag = "4")]
+    pub(crate) into: String,
+}
+
+/// Consecutive numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct Run {
+    #[prost(uint64, tag = "1")]
+    pub(crate) first: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) count: u64,
+}
+
+/// A batch is valid on the ledger, and with it each of its members.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct BatchCommitted {
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) block: u64,
+}
+
+/// A batch will never be valid: its members go on without it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Apart {
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    /// How often the largest batch is halved for its members from now on.
+    #[prost(uint32, tag = "2")]
+    pub(crate) level: u32,
+}
+
+/// A request was given up before anybody saw it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Dropped {
+    /// 0 for requests of which no more is known than that they were there.
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    #[prost(uint32, tag = "2")]
+    pub(crate) template: u32,
+    #[prost(uint32, tag = "3")]
+    pub(crate) accepted_s: u32,
+    /// See [`super::gaps::DropReason`].
+    #[prost(uint32, tag = "4")]
+    pub(crate) reason: u32,
+}
+
+/// What a segment has to know of the ones before it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Snapshot {
+    /// No number below has to be given again.
+    #[prost(uint64, tag = "1")]
+    pub(crate) next_number: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) next_batch: u64,
+    /// What was dropped and not yet told.
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) gaps: Vec<StoredGap>,
+    /// An earlier segment that a power cut or a failed fsync ended, and where what may be torn begins; 0 for none.
+    #[prost(uint32, tag = "4")]
+    pub(crate) torn_segment: u32,
+    #[prost(uint64, tag = "5")]
+    pub(crate) torn_from: u64,
+    /// An earlier segment of which everything from an offset on is void, since a write of it failed and those who waited
+    /// for it were told so; 0 for none.
+    #[prost(uint32, tag = "6")]
+    pub(crate) void_segment: u32,
+    #[prost(uint64, tag = "7")]
+    pub(crate) void_from: u64,
+}
+
+/// See [`super::gaps::Gap`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StoredGap {
+    #[prost(string, tag = "1")]
+    pub(crate) channel: String,
+    #[prost(string, tag = "2")]
+    pub(crate) chaincode: String,
+    #[prost(string, tag = "3")]
+    pub(crate) source: String,
+    #[prost(uint32, tag = "4")]
+    pub(crate) reason: u32,
+    #[prost(uint64, tag = "5")]
+    pub(crate) count: u64,
+    #[prost(uint64, tag = "6")]
+    pub(crate) first: u64,
+    #[prost(uint64, tag = "7")]
+    pub(crate) last: u64,
+    #[prost(uint32, tag = "8")]
+    pub(crate) from_s: u32,
+    #[prost(uint32, tag = "9")]
+    pub(crate) to_s: u32,
+}
+
+/// Requests that nobody has seen are sent under another identity.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Rebound {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) members: Vec<Run>,
+    #[prost(uint32, tag = "2")]
+    pub(crate) template: u32,
+}
+
+impl StoredTemplate {
+    pub(crate) fn of(id: u32, template: &Template) -> Self {
+        Self {
+            id,
+            channel: template.channel.clone(),
+            chaincode: template.chaincode.clone(),
+            function: template.function.clone(),
+            source: template.source.clone(),
+            identity: template.identity.to_vec(),
+            ordered: template.ordered,
+            retry_conflicts: template.retry_conflicts,
+            priority: template.priority as u32,
+            max_age_s: template.max_age_s,
+            tells_gaps: template.tells_gaps,
+        }
+    }
+
+    /// None if it names no usable identity.
+    pub(crate) fn read(self) -> Option<Template> {
+        Some(Template {
+            identity: self.identity.as_slice().try_into().ok()?,
+            channel: self.channel,
+            chaincode: self.chaincode,
+            function: self.function,
+            source: self.source,
+            ordered: self.ordered,
+            retry_conflicts: self.retry_conflicts,
+            priority: Priority::from_number(self.priority),
+            max_age_s: self.max_age_s,
+            tells_gaps: self.tells_gaps,
+        })
+    }
+}
+
+/// Runs of consecutive numbers in a list.
+pub(crate) fn runs_of(numbers: impl IntoIterator<Item = u64>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some(run) if run.first + run.count == number => run.count += 1,
+            _ => runs.push(Run {
+                first: number,
+                count: 1,
+            }),
+        }
+    }
+    runs
+}
+
+/// Numbers in runs; absurd lengths from a damaged file are cut by the caller's limit.
+pub(crate) fn numbers_of(runs: &[Run], most: usize) -> Vec<u64> {
+    runs.iter()
+        .flat_map(|run| run.first..run.first.saturating_add(run.count))
+        .take(most)
+        .collect()
+}
+
+/// Appends a framed record to `out`; gives its length. For `clean` see [`Record`].
+pub(crate) fn encode_into(event: Event, clean: bool, out: &mut Vec<u8>) -> usize {
+    let record = Record {
+        event: Some(event),
+        clean,
+    };
+    let start = out.len();
     out.extend_from_slice(&MARKER);
     // Requests are bounded far below 4 GiB.
     let length = u32::try_from(record.encoded_len())
@@ -105,29 +339,37 @@ pub(crate) fn encode(event: Event) -> Vec<u8> {
     out.extend_from_slice(&length);
     out.extend_from_slice(&[0; 4]);
     // A Vec grows as needed.
-    record.encode_raw(&mut out);
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&length), &out[HEADER_BYTES..]);
-    out[8..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
-    out
+    record.encode_raw(out);
+    let payload = start + HEADER_BYTES;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&length), &out[payload..]);
+    out[start + 8..payload].copy_from_slice(&crc.to_le_bytes());
+    out.len() - start
 }
 
-/// What a scan of a file found.
-#[derive(Debug, Default)]
-pub(crate) struct Scan {
-    /// The good records with the offset where each begins.
-    pub(crate) events: Vec<(u64, Event)>,
-    /// Where the last good record ends: everything after it is a torn tail.
-    pub(crate) good_end: usize,
-    /// Damaged stretches in the middle: offset and length.
-    pub(crate) damaged: Vec<(usize, usize)>,
+/// A stretch of a segment that holds no whole record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
+    /// Good records were found after it.
+    pub(crate) inside: bool,
+}
+
+/// A good record and where it is.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
+    pub(crate) clean: bool,
+    pub(crate) event: Event,
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// Decodes the record at `at`; its end too.
-fn decode_at(bytes: &[u8], at: usize) -> Option<(Event, usize)> {
+/// Decodes the record at `at`.
+pub(crate) fn decode_at(bytes: &Bytes, at: usize) -> Option<Found> {
     if bytes.get(at..at + 4)? != MARKER {
         return None;
     }
@@ -141,33 +383,46 @@ fn decode_at(bytes: &[u8], at: usize) -> Option<(Event, usize)> {
     if crc != number(bytes, at + 8)? {
         return None;
     }
-    Some((Record::decode(payload).ok()?.event?, end))
+    let record = Record::decode(bytes.slice(at + HEADER_BYTES..end)).ok()?;
+    Some(Found {
+        offset: at,
+        length: end - at,
+        clean: record.clean,
+        event: record.event?,
+    })
 }
 
-/// Reads all records of a file from `start` on, stepping over damage.
-pub(crate) fn scan(bytes: &[u8], start: usize) -> Scan {
-    let mut found = Scan {
-        good_end: start,
-        ..Scan::default()
-    };
+/// Reads the records of a segment from `start` on, stepping over damage; `each` sees records and damage in their order.
+pub(crate) fn scan(bytes: &Bytes, start: usize, mut each: impl FnMut(Result<Found, Damage>)) {
     let mut at = start;
+    let mut good_end = start;
     while at < bytes.len() {
-        if let Some((event, end)) = decode_at(bytes, at) {
-            if at > found.good_end {
-                found.damaged.push((found.good_end, at - found.good_end));
+        if let Some(found) = decode_at(bytes, at) {
+            if at > good_end {
+                each(Err(Damage {
+                    offset: good_end,
+                    length: at - good_end,
+                    inside: true,
+                }));
             }
-            found.events.push((u64::try_from(at).unwrap_or(u64::MAX), event));
-            at = end;
-            found.good_end = end;
+            at += found.length;
+            good_end = at;
+            each(Ok(found));
         } else {
             let rest = &bytes[at + 1..];
             match rest.windows(MARKER.len()).position(|w| w == MARKER) {
-                Some(step) => at += 1 + step,
+                Some(next) => at += 1 + next,
                 None => break,
             }
         }
     }
-    found
+    if good_end < bytes.len() {
+        each(Err(Damage {
+            offset: good_end,
+            length: bytes.len() - good_end,
+            inside: false,
+        }));
+    }
 }
 
 #[cfg(test)]
@@ -185,53 +440,59 @@ mod tests {
         })
     }
 
-    fn file(count: u64) -> (Vec<u8>, Vec<usize>) {
-        let mut bytes = Vec::new();
-        let mut ends = vec![0];
-        for n in 1..=count {
-            bytes.extend(encode(settled(n)));
-            ends.push(bytes.len());
-        }
-        (bytes, ends)
-    }
-
-    fn numbers(scan: &Scan) -> Vec<u64> {
-        scan.events
-            .iter()
-            .map(|(_, e)| if let Event::Settled(s) = e { s.number } else { 0 })
-            .collect()
-    }
-
-    #[test]
-    fn a_file_cut_anywhere_keeps_all_whole_records() {
-        let (bytes, ends) = file(4);
-        for cut in 0..=bytes.len() {
-            let found = scan(&bytes[..cut], 0);
-            let whole = ends.iter().filter(|e| **e <= cut).count() - 1;
-            assert_eq!(found.events.len(), whole, "cut at {cut}");
-            assert_eq!(found.good_end, ends[whole]);
-            assert!(found.damaged.is_empty());
-        }
+    fn read(bytes: Vec<u8>) -> (Vec<Event>, Vec<Damage>) {
+        let (mut events, mut damage) = (Vec::new(), Vec::new());
+        scan(&Bytes::from(bytes), 0, |found| match found {
+            Ok(found) => events.push(found.event),
+            Err(what) => damage.push(what),
+        });
+        (events, damage)
     }
 
     proptest! {
         #[test]
-        fn a_flipped_bit_costs_one_record(record in 0_usize..4, at in 0_usize..1000, bit in 0_u8..8) {
-            let (mut bytes, ends) = file(4);
-            let length = ends[record + 1] - ends[record];
-            bytes[ends[record] + at % length] ^= 1 << bit;
-            let found = scan(&bytes, 0);
-            let expected: Vec<u64> = (1..=4).filter(|n| *n != record as u64 + 1).collect();
-            prop_assert_eq!(numbers(&found), expected);
-            if record < 3 {
-                prop_assert_eq!(found.damaged, vec![(ends[record], length)]);
+        fn one_flipped_bit_costs_one_record(
+            count in 2_u64..12,
+            at in 0_usize..4096,
+            bit in 0_u8..8,
+        ) {
+            let mut bytes = Vec::new();
+            let mut ends = Vec::new();
+            for n in 0..count {
+                encode_into(settled(n), n == 0, &mut bytes);
+                ends.push(bytes.len());
             }
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            let hit = ends.iter().position(|end| at < *end).unwrap() as u64;
+            let (events, damage) = read(bytes);
+            let expected: Vec<Event> = (0..count).filter(|n| *n != hit).map(settled).collect();
+            prop_assert_eq!(events, expected);
+            prop_assert_eq!(damage.len(), 1);
+            prop_assert_eq!(damage[0].inside, hit + 1 < count);
         }
 
         #[test]
-        fn junk_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let found = scan(&bytes, 0);
-            prop_assert!(found.good_end <= bytes.len());
+        fn a_torn_tail_costs_what_is_torn(count in 1_u64..8, cut in 1_usize..20) {
+            let mut bytes = Vec::new();
+            for n in 0..count {
+                encode_into(settled(n), n == 0, &mut bytes);
+            }
+            bytes.truncate(bytes.len() - cut);
+            let (events, damage) = read(bytes);
+            prop_assert_eq!(events.len() as u64, count - 1);
+            prop_assert!(damage.len() <= 1 && damage.iter().all(|d| !d.inside));
+        }
+
+        #[test]
+        fn junk_never_panics(junk in proptest::collection::vec(any::<u8>(), 0..300)) {
+            read(junk);
+        }
+
+        #[test]
+        fn runs_say_what_the_list_said(numbers in proptest::collection::btree_set(0_u64..200, 0..60)) {
+            let list: Vec<u64> = numbers.into_iter().collect();
+            prop_assert_eq!(numbers_of(&runs_of(list.iter().copied()), 1000), list);
         }
     }
 }

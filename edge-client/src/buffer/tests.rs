@@ -1,7 +1,6 @@
-//! The buffer over real files: what was acknowledged is there after any stop.
+//! The buffer over real files, and named cases of damage over the fake disk.
 
-use std::time::Duration;
-
+use super::fake::{FakeClock, FakeDisk};
 use super::*;
 
 const ME: IdentityId = [7; 32];
@@ -18,15 +17,25 @@ fn request(key: &str, args: usize) -> TransactionRequest {
 }
 
 fn open(dir: &Path) -> Buffer {
-    Buffer::open(dir, BufferLimits::default()).unwrap()
+    Buffer::open(dir, BufferOptions::default()).unwrap()
 }
 
-fn commit_all(buffer: &Buffer) -> usize {
-    let due = buffer.take_due(usize::MAX);
-    for entry in &due {
-        buffer.settle(entry.number, Outcome::Committed { block: 1 }, Duration::ZERO);
+async fn accept(buffer: &Buffer, key: &str, args: usize) -> u64 {
+    buffer.accept(request(key, args), ME).await.unwrap().id
+}
+
+async fn commit_all(buffer: &Buffer) -> usize {
+    let due = buffer.take_due(1000).await;
+    for job in &due {
+        buffer
+            .settle(job, Outcome::Committed { block: 1 }, Duration::ZERO)
+            .await;
     }
     due.len()
+}
+
+async fn numbers(buffer: &Buffer) -> Vec<u64> {
+    buffer.take_due(1000).await.iter().map(|job| job.id).collect()
 }
 
 #[tokio::test]
@@ -34,66 +43,94 @@ async fn accepted_requests_survive_with_their_nonces() {
     let dir = tempfile::tempdir().unwrap();
     let buffer = open(dir.path());
     for n in 0..50 {
-        buffer.accept(request(&format!("k{n}"), 10), ME).await.unwrap();
+        accept(&buffer, &format!("k{n}"), 10).await;
     }
-    let before: Vec<_> = buffer
-        .take_due(100)
-        .into_iter()
-        .map(|e| (e.number, e.nonce))
-        .collect();
+    let before = buffer.take_due(100).await;
     assert_eq!(before.len(), 50);
     // Settle ten of them; the notes are on disk after the next acknowledged write.
-    for (number, _) in &before[..10] {
-        buffer.settle(*number, Outcome::Committed { block: 4 }, Duration::ZERO);
+    for job in &before[..10] {
+        buffer
+            .settle(job, Outcome::Committed { block: 4 }, Duration::ZERO)
+            .await;
     }
-    buffer.accept(request("last", 1), ME).await.unwrap();
+    accept(&buffer, "last", 1).await;
     drop(buffer);
 
     let again = open(dir.path());
-    let after: Vec<_> = again
-        .take_due(100)
-        .into_iter()
-        .map(|e| (e.number, e.nonce))
-        .collect();
-    assert_eq!(after[..40], before[10..]);
+    let after = again.take_due(100).await;
+    let kept = |jobs: &[Job]| jobs.iter().map(|j| (j.id, j.nonce)).collect::<Vec<_>>();
+    assert_eq!(kept(&after)[..40], kept(&before)[10..]);
     assert_eq!(after.len(), 41);
-    assert_eq!(again.view(before[0].0).unwrap().state, State::Committed);
-    assert_eq!(again.view(before[0].0).unwrap().block, 4);
+    assert_eq!(again.view(before[0].id).unwrap().state, State::Committed);
+    assert_eq!(again.view(before[0].id).unwrap().block, 4);
+    assert_eq!(again.damage(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn one_key_is_one_request_and_one_nonce_for_ever() {
     let dir = tempfile::tempdir().unwrap();
-    let buffer = Buffer::open(
-        dir.path(),
-        BufferLimits {
-            remembered: 1,
-            ..BufferLimits::default()
-        },
-    )
-    .unwrap();
-    let first = buffer.accept(request("reading-1", 5), ME).await.unwrap();
-    assert_eq!(buffer.accept(request("reading-1", 5), ME).await.unwrap(), first);
-    let nonce = buffer.take_due(1)[0].nonce.clone();
-    buffer.settle(first, Outcome::Committed { block: 1 }, Duration::ZERO);
-    let other = buffer.accept(request("reading-2", 5), ME).await.unwrap();
-    assert_ne!(buffer.take_due(1)[0].nonce, nonce);
-    buffer.settle(other, Outcome::Committed { block: 2 }, Duration::ZERO);
+    let limits = BufferLimits {
+        remembered: 1,
+        ..BufferLimits::default()
+    };
+    let options = BufferOptions {
+        limits,
+        ..BufferOptions::default()
+    };
+    let buffer = Buffer::open(dir.path(), options).unwrap();
+    let first = accept(&buffer, "reading-1", 5).await;
+    let again = buffer.accept(request("reading-1", 5), ME).await.unwrap();
+    assert_eq!(
+        again,
+        Receipt {
+            id: first,
+            known: true
+        }
+    );
+    let nonce = buffer.take_due(1).await[0].nonce;
+    commit(&buffer, first, 1).await;
+    accept(&buffer, "reading-2", 5).await;
+    let other = buffer.take_due(1).await.remove(0);
+    assert_ne!(other.nonce, nonce);
+    commit(&buffer, other.id, 2).await;
 
     // The first is forgotten by now; sent again it has the same nonce, so the ledger knows its id.
-    let again = buffer.accept(request("reading-1", 5), ME).await.unwrap();
+    let again = accept(&buffer, "reading-1", 5).await;
     assert_ne!(again, first);
-    assert_eq!(buffer.take_due(1)[0].nonce, nonce);
+    assert_eq!(buffer.take_due(1).await[0].nonce, nonce);
+}
+
+/// Ends a request that is in hand.
+async fn commit(buffer: &Buffer, id: u64, block: u64) {
+    let job = Job {
+        id,
+        members: vec![id],
+        target: 0,
+        channel: String::new(),
+        chaincode: String::new(),
+        function: String::new(),
+        args: Vec::new(),
+        nonce: [0; NONCE_BYTES],
+        identity: ME,
+        attempts: 1,
+        retry_conflicts: false,
+        followed: false,
+        maybe_sent: false,
+        recovered: false,
+    };
+    buffer
+        .settle(&job, Outcome::Committed { block }, Duration::ZERO)
+        .await;
 }
 
 #[tokio::test]
 async fn requests_without_a_key_are_all_different() {
     let dir = tempfile::tempdir().unwrap();
     let buffer = open(dir.path());
-    let a = buffer.accept(request("", 5), ME).await.unwrap();
-    let b = buffer.accept(request("", 5), ME).await.unwrap();
+    let a = accept(&buffer, "", 5).await;
+    let b = accept(&buffer, "", 5).await;
     assert_ne!(a, b);
-    let due = buffer.take_due(2);
+    let due = buffer.take_due(2).await;
     assert_ne!(due[0].nonce, due[1].nonce);
 }
 
@@ -101,40 +138,42 @@ async fn requests_without_a_key_are_all_different() {
 async fn a_lost_race_is_followed_by_a_new_request() {
     let dir = tempfile::tempdir().unwrap();
     let buffer = open(dir.path());
-    let first = buffer.accept(request("k", 5), ME).await.unwrap();
-    let lost = buffer.take_due(1).remove(0);
+    let first = accept(&buffer, "k", 5).await;
+    let lost = buffer.take_due(1).await.remove(0);
     // As the uplink does it: the follower is durable before the loser is settled.
     let second = buffer.follow(&lost, ME).await.unwrap();
     let conflict = Outcome::Conflict {
         reason: "MVCC_READ_CONFLICT".into(),
     };
-    buffer.settle(first, conflict, Duration::ZERO).unwrap();
-    buffer.accept(request("another", 5), ME).await.unwrap();
+    buffer.settle(&lost, conflict, Duration::ZERO).await;
+    accept(&buffer, "another", 5).await;
     assert_eq!(buffer.view(first).unwrap().followed_by, second);
     assert_eq!(buffer.view(second).unwrap().follows, first);
-    assert_ne!(buffer.take_due(1)[0].nonce, lost.nonce);
+    let follower = buffer.take_due(1).await.remove(0);
+    assert_ne!(follower.nonce, lost.nonce);
+    assert_eq!(follower.args, lost.args);
     drop(buffer);
     let again = open(dir.path());
     assert_eq!(again.view(first).unwrap().followed_by, second);
     assert_eq!(again.view(first).unwrap().state, State::Refused);
-    assert_eq!(again.take_due(9).len(), 2);
+    assert_eq!(numbers(&again).await.len(), 2);
 }
 
 #[tokio::test]
 async fn after_a_crash_a_loser_knows_its_follower() {
     let dir = tempfile::tempdir().unwrap();
     let buffer = open(dir.path());
-    buffer.accept(request("k", 5), ME).await.unwrap();
-    let lost = buffer.take_due(1).remove(0);
-    assert_eq!(lost.followed_by, 0);
+    accept(&buffer, "k", 5).await;
+    let lost = buffer.take_due(1).await.remove(0);
+    assert!(!lost.followed);
     let second = buffer.follow(&lost, ME).await.unwrap();
     // The process ends before the loser is settled.
     drop(buffer);
     let again = open(dir.path());
-    let due = again.take_due(9);
+    let due = again.take_due(9).await;
     assert_eq!(
-        due.iter().map(|e| (e.number, e.followed_by)).collect::<Vec<_>>(),
-        [(lost.number, second), (second, 0)]
+        due.iter().map(|j| (j.id, j.followed)).collect::<Vec<_>>(),
+        [(lost.id, true), (second, false)]
     );
 }
 
@@ -142,28 +181,24 @@ async fn after_a_crash_a_loser_knows_its_follower() {
 async fn old_files_go_and_open_requests_stay() {
     let dir = tempfile::tempdir().unwrap();
     let buffer = open(dir.path());
-    let stuck = buffer.accept(request("stuck", 10), ME).await.unwrap();
-    assert_eq!(buffer.take_due(1)[0].number, stuck);
+    let stuck = accept(&buffer, "stuck", 10).await;
+    assert_eq!(numbers(&buffer).await, [stuck]);
     // Some 20 MiB go through while the first request stays open.
     for n in 0..40 {
-        buffer
-            .accept(request(&format!("n{n}"), 512 * 1024), ME)
-            .await
-            .unwrap();
-        assert_eq!(commit_all(&buffer), 1);
+        accept(&buffer, &format!("n{n}"), 512 * 1024).await;
+        assert_eq!(commit_all(&buffer).await, 1);
     }
-    assert!(files::segments(dir.path()).unwrap().len() >= 5);
-    buffer.compact().await.unwrap();
+    let segments = || buffer.core.disk.list().unwrap().len();
+    assert!(segments() >= 5);
+    buffer.keep_house(ME).await.unwrap();
     assert!(
-        files::segments(dir.path()).unwrap().len() <= 2,
-        "only what holds the open request remains"
+        segments() <= 4,
+        "what holds the open request remains, and some history"
     );
+    assert!(buffer.totals().file_bytes < 3 * SEGMENT_BYTES + 2 * 1024 * 1024);
     drop(buffer);
     let again = open(dir.path());
-    assert_eq!(
-        again.take_due(9).iter().map(|e| e.number).collect::<Vec<_>>(),
-        [stuck]
-    );
+    assert_eq!(numbers(&again).await, [stuck]);
 }
 
 #[tokio::test]
@@ -173,35 +208,329 @@ async fn a_full_buffer_pushes_back() {
         max_entries: 2,
         ..BufferLimits::default()
     };
-    let buffer = Buffer::open(dir.path(), limits).unwrap();
-    buffer.accept(request("a", 1), ME).await.unwrap();
-    buffer.accept(request("b", 1), ME).await.unwrap();
-    assert!(matches!(
-        buffer.accept(request("c", 1), ME).await,
-        Err(BufferError::Full(_))
-    ));
-    assert_eq!(commit_all(&buffer), 2);
-    buffer.accept(request("c", 1), ME).await.unwrap();
-    let long = buffer.accept(request("d", MAX_REQUEST_BYTES + 1), ME).await;
-    assert!(matches!(long, Err(BufferError::TooLong { .. })));
+    let options = BufferOptions {
+        limits,
+        ..BufferOptions::default()
+    };
+    let buffer = Buffer::open(dir.path(), options).unwrap();
+    accept(&buffer, "a", 1).await;
+    accept(&buffer, "b", 1).await;
+    let full = buffer.accept(request("c", 1), ME).await.unwrap_err();
+    assert!(matches!(full, BufferError::Full { .. }), "{full}");
+    assert_eq!(
+        full.retry_after(),
+        Some(Duration::from_secs(30)),
+        "nothing is sent now"
+    );
+    assert_eq!(commit_all(&buffer).await, 2);
+    accept(&buffer, "c", 1).await;
+    let long = buffer
+        .accept(request("d", MAX_REQUEST_BYTES + 1), ME)
+        .await
+        .unwrap_err();
+    assert!(matches!(long, BufferError::TooLong { .. }) && long.retry_after().is_none());
 }
 
 #[tokio::test]
-async fn damage_is_reported_and_costs_only_what_it_hit() {
+async fn a_reading_costs_less_than_a_hundred_bytes_of_our_own() {
     let dir = tempfile::tempdir().unwrap();
     let buffer = open(dir.path());
-    for n in 0..5 {
-        buffer.accept(request(&format!("k{n}"), 100), ME).await.unwrap();
+    let before = buffer.totals().written_bytes;
+    let payload = 150;
+    for n in 0..1000 {
+        accept(&buffer, &format!("truck-17/t/{n:08}"), payload - 18).await;
+        commit_all(&buffer).await;
     }
-    drop(buffer);
-    let segment = dir.path().join("000000000001.seg");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
-    bytes.extend_from_slice(b"torn");
-    std::fs::write(&segment, bytes).unwrap();
+    drop(buffer.core.log.lock().sync());
+    let each = (buffer.totals().written_bytes - before) / 1000;
+    println!("{each} bytes written for a reading of {payload}");
+    assert!(each <= (payload * 3 / 2 + 100) as u64, "{each}");
+    assert!(each <= (payload + 100) as u64, "{each}");
+}
 
-    let again = open(dir.path());
-    assert_eq!(again.take_due(9).len(), 4);
-    assert_eq!(again.damage().len(), 1, "{:?}", again.damage());
+/// A buffer over a fake disk, whose segments can be damaged.
+struct Fake {
+    disk: Arc<FakeDisk>,
+    options: BufferOptions,
+    buffer: Option<Buffer>,
+}
+
+impl Fake {
+    fn new(segment_bytes: u64) -> Self {
+        let mut fake = Self {
+            disk: Arc::new(FakeDisk::new(1)),
+            options: BufferOptions {
+                segment_bytes,
+                gaps: vec![GapRule {
+                    of_channel: String::new(),
+                    of_chaincode: String::new(),
+                    channel: "trade".into(),
+                    chaincode: "shipment".into(),
+                    function: "recordGaps".into(),
+                }],
+                gateway: "hall-7".into(),
+                ..BufferOptions::default()
+            },
+            buffer: None,
+        };
+        fake.open().unwrap();
+        fake
+    }
+
+    fn open(&mut self) -> Result<(), BufferError> {
+        self.buffer = None;
+        self.buffer = Some(Buffer::assemble(
+            "fake".into(),
+            Arc::clone(&self.disk) as Arc<dyn Disk>,
+            Arc::new(FakeClock::default()),
+            [9; 32],
+            self.options.clone(),
+            true,
+        )?);
+        Ok(())
+    }
+
+    fn get(&self) -> &Buffer {
+        self.buffer.as_ref().unwrap()
+    }
+
+    async fn fill(&self, count: usize) {
+        for n in 0..count {
+            accept(self.get(), &format!("k{n}"), 40).await;
+        }
+    }
+
+    /// Flips one bit inside the record of a request.
+    fn flip(&self, number: u64) {
+        let at = *self.get().core.inner.lock().engine.slot(number).unwrap();
+        self.disk.damage(u64::from(at.segment), |bytes| {
+            bytes[(at.offset + at.bytes / 2) as usize] ^= 0x10;
+        });
+    }
+
+    /// What is still there, and what the gap record tells is lost.
+    async fn left(&self) -> (Vec<u64>, u64) {
+        self.get().keep_house(ME).await.unwrap();
+        let due = self.get().take_due(1000).await;
+        let (told, data): (Vec<&Job>, Vec<&Job>) = due.iter().partition(|j| j.function == "recordGaps");
+        let lost = told
+            .iter()
+            .map(|job| serde_json::from_slice::<serde_json::Value>(&job.args[0]).unwrap())
+            .flat_map(|v| v["gaps"].as_array().unwrap().clone())
+            .inspect(|gap| assert_eq!(gap["reason"], "damaged"))
+            .map(|gap| gap["count"].as_u64().unwrap())
+            .sum();
+        (data.iter().map(|j| j.id).collect(), lost)
+    }
+}
+
+#[tokio::test]
+async fn damage_at_rest_costs_one_record_and_is_told() {
+    let mut fake = Fake::new(100_000);
+    fake.fill(5).await;
+    fake.flip(3);
+    fake.open().unwrap();
+    assert_eq!(fake.get().damage().len(), 1, "{:?}", fake.get().damage());
+    assert!(fake.get().damage()[0].contains("one request is lost"));
+    assert_eq!(fake.left().await, (vec![1, 2, 4, 5], 1));
+    // It is told once, also after another start.
+    fake.open().unwrap();
+    let (data, lost) = fake.left().await;
+    assert_eq!((data.len(), lost), (4, 1));
+    assert_eq!(fake.get().totals().untold_drops, 0);
+}
+
+#[tokio::test]
+async fn damage_while_running_is_found_when_the_record_is_read() {
+    let fake = Fake::new(100_000);
+    fake.fill(3).await;
+    fake.flip(2);
+    assert_eq!(numbers(fake.get()).await, [1, 3]);
+    assert_eq!(fake.get().view(2).unwrap().state, State::Dropped);
+    assert_eq!(fake.get().view(2).unwrap().reason, "damaged");
+    assert!(fake.get().damage()[0].contains("request 2"));
+    assert_eq!(fake.left().await, (vec![], 1));
+    assert_eq!(fake.get().totals().dropped[&DropReason::Damaged], 1);
+}
+
+#[tokio::test]
+async fn damage_of_the_first_record_of_a_template_costs_nothing() {
+    let mut fake = Fake::new(1_000_000);
+    fake.fill(200).await;
+    fake.disk.damage(1, |bytes| {
+        let at = bytes
+            .windows(b"recordReading".len())
+            .position(|w| w == b"recordReading")
+            .unwrap();
+        bytes[at] ^= 1;
+    });
+    fake.open().unwrap();
+    assert_eq!(fake.get().damage().len(), 1);
+    assert!(fake.get().damage()[0].contains("no request is known to be lost"));
+    let (data, lost) = fake.left().await;
+    assert_eq!((data.len(), lost), (200, 0));
+}
+
+#[tokio::test]
+async fn damage_of_a_segments_head_costs_nothing_but_a_report() {
+    let mut fake = Fake::new(100_000);
+    fake.fill(3).await;
+    fake.disk.damage(1, |bytes| bytes[2] ^= 1);
+    fake.open().unwrap();
+    assert!(
+        fake.get().damage()[0].contains("first bytes"),
+        "{:?}",
+        fake.get().damage()
+    );
+    assert_eq!(fake.left().await.0, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn damage_over_several_records_is_counted() {
+    let mut fake = Fake::new(100_000);
+    fake.fill(9).await;
+    let (from, to) = {
+        let inner = fake.get().core.inner.lock();
+        let at = |n| inner.engine.slot(n).unwrap().offset as usize;
+        (at(3) + 5, at(6) + 5)
+    };
+    fake.disk.damage(1, |bytes| bytes[from..to].fill(0xAA));
+    fake.open().unwrap();
+    assert_eq!(fake.left().await, (vec![1, 2, 7, 8, 9], 4));
+}
+
+#[tokio::test]
+async fn a_segment_of_zeros_and_a_cut_one_are_reported() {
+    let mut fake = Fake::new(400);
+    fake.fill(30).await;
+    assert!(fake.disk.list().unwrap().len() > 4);
+    fake.disk.damage(2, |bytes| bytes.fill(0));
+    fake.disk.damage(3, |bytes| bytes.truncate(bytes.len() - 7));
+    fake.open().unwrap();
+    let damage = fake.get().damage();
+    assert!(
+        damage.iter().any(|d| d.contains("000000000002.seg")),
+        "{damage:?}"
+    );
+    assert!(
+        damage.iter().any(|d| d.contains("000000000003.seg")),
+        "{damage:?}"
+    );
+    assert!(fake.left().await.0.len() > 8);
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_no_damage() {
+    let mut fake = Fake::new(100_000);
+    fake.fill(4).await;
+    fake.disk.damage(1, |bytes| {
+        bytes.extend_from_slice(&[0xD5, 0x5E, 0x1F, 0xED, 9, 0, 0])
+    });
+    for _ in 0..3 {
+        fake.open().unwrap();
+        assert_eq!(fake.get().damage(), Vec::<String>::new());
+    }
+    assert_eq!(fake.left().await, (vec![1, 2, 3, 4], 0));
+}
+
+#[tokio::test]
+async fn another_format_is_refused_and_named() {
+    let mut fake = Fake::new(100_000);
+    fake.fill(1).await;
+    fake.disk.damage(1, |bytes| bytes[7] = b'9');
+    let error = fake.open().unwrap_err();
+    assert!(matches!(error, BufferError::Version { .. }));
+    assert!(error.to_string().contains("format 09"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_requests_and_drains() {
+    let mut fake = Fake::new(2_000);
+    fake.fill(30).await;
+    fake.disk.leave_free(Some(100));
+    let error = fake.get().accept(request("more", 200), ME).await.unwrap_err();
+    assert!(matches!(error, BufferError::Write(_)), "{error}");
+    assert_eq!(error.retry_after(), Some(DISK_PAUSE));
+    // What must be noted goes on in the reserve.
+    let due = fake.get().take_due(1000).await;
+    assert_eq!(due.len(), 30);
+    for job in &due {
+        fake.get().sending(job).await.unwrap();
+        let committed = Outcome::Committed { block: 1 };
+        fake.get().settle(job, committed, Duration::ZERO).await;
+    }
+    assert!(fake.get().core.inner.lock().engine.slots().marked(1));
+    fake.get().keep_house(ME).await.unwrap();
+    assert!(
+        fake.disk.list().unwrap().len() <= 2,
+        "files of what was sent are gone"
+    );
+    fake.disk.leave_free(None);
+    fake.get().keep_house(ME).await.unwrap();
+    accept(fake.get(), "more", 200).await;
+    fake.open().unwrap();
+    assert_eq!(fake.get().take_due(9).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_takes_over_what_nobody_has_seen() {
+    let mut fake = Fake::new(100_000);
+    fake.fill(70).await;
+    let due = fake.get().take_due(1).await;
+    fake.get().sending(&due[0]).await.unwrap();
+    let again = Outcome::Again {
+        state: State::OrderingError,
+        reason: String::new(),
+    };
+    fake.get().settle(&due[0], again, Duration::ZERO).await;
+    // The first 63 are of a group of which one was sent.
+    assert_eq!(fake.get().rebind_unsent(&ME, [8; 32]).await.unwrap(), 7);
+    for _ in 0..2 {
+        let due = fake.get().take_due(100).await;
+        let old: Vec<u64> = due.iter().filter(|j| j.identity == ME).map(|j| j.id).collect();
+        assert_eq!(old, (1..64).collect::<Vec<_>>());
+        assert!(due.iter().all(|j| j.maybe_sent == (j.identity == ME)));
+        fake.open().unwrap();
+    }
+    assert_eq!(fake.get().identities().len(), 2);
+}
+
+#[tokio::test]
+async fn a_batch_goes_out_the_same_after_a_crash() {
+    let mut fake = Fake::new(100_000);
+    fake.options.merge = vec![MergeRule {
+        channel: String::new(),
+        chaincode: "shipment".into(),
+        function: "recordReading".into(),
+        into: "recordReadings".into(),
+        most: 3,
+        most_bytes: 10_000,
+    }];
+    fake.open().unwrap();
+    for n in 0..4 {
+        let one = TransactionRequest {
+            args: vec![format!("{{\"n\":{n}}}").into()],
+            ..request(&format!("k{n}"), 0)
+        };
+        fake.get().accept(one, ME).await.unwrap();
+    }
+    // This one is no JSON: it cannot stand in a list.
+    accept(fake.get(), "junk", 5).await;
+    let first = fake.get().take_due(1).await;
+    assert_eq!(first[0].function, "recordReadings");
+    assert_eq!(first[0].args[0].as_ref(), br#"[{"n":0},{"n":1},{"n":2}]"#);
+    fake.options.merge.clear();
+    fake.open().unwrap();
+    let again = fake.get().take_due(9).await;
+    assert_eq!(
+        (again[0].nonce, &again[0].args, &again[0].function),
+        (first[0].nonce, &first[0].args, &first[0].function)
+    );
+    assert!(again[0].recovered && again[0].is_batch());
+    assert_eq!(again[1..].iter().map(|j| j.id).collect::<Vec<_>>(), [4, 5]);
+    let committed = Outcome::Committed { block: 8 };
+    fake.get().settle(&again[0], committed, Duration::ZERO).await;
+    fake.open().unwrap();
+    assert_eq!(fake.get().view(2).unwrap().block, 8);
+    assert_eq!(numbers(fake.get()).await, [4, 5]);
 }

@@ -62,8 +62,13 @@ pub(crate) enum Refusal {
         wait: Duration,
     },
     /// The buffer is full.
-    #[error("{0}")]
-    Full(String),
+    #[error("{text}")]
+    Full {
+        /// What the buffer says.
+        text: String,
+        /// How long to wait.
+        wait: Duration,
+    },
     /// The disk fails or is full.
     #[error("{0}")]
     Storage(String),
@@ -76,8 +81,8 @@ impl Refusal {
     /// How long to wait before trying again; none if that cannot help.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooFast { wait, .. } => Some(*wait),
-            Self::Full(_) | Self::Storage(_) | Self::Internal(_) => Some(PAUSE),
+            Self::TooFast { wait, .. } | Self::Full { wait, .. } => Some(*wait),
+            Self::Storage(_) | Self::Internal(_) => Some(PAUSE),
             Self::Invalid(_) | Self::UnknownTopic(_) | Self::Forbidden(_) | Self::TooLong(_) => None,
         }
     }
@@ -87,10 +92,12 @@ impl From<BufferError> for Refusal {
     fn from(error: BufferError) -> Self {
         let text = error.to_string();
         match error {
-            BufferError::Full(_) => Self::Full(text),
+            BufferError::Full {
+                retry_after: wait, ..
+            } => Self::Full { text, wait },
             BufferError::TooLong { .. } => Self::TooLong(text),
             BufferError::Write(_) | BufferError::Io { .. } => Self::Storage(text),
-            BufferError::Random(_) => Self::Internal(text),
+            BufferError::Random(_) | BufferError::Version { .. } => Self::Internal(text),
         }
     }
 }
@@ -320,9 +327,10 @@ impl Intake {
             self.flush().await;
         }
         if self.rules.owed() > 0 {
-            return Err(Refusal::Full(
-                "what the edge rules let out before does not fit into the buffer; try again".to_owned(),
-            ));
+            return Err(Refusal::Full {
+                text: "what the edge rules let out before does not fit into the buffer; try again".to_owned(),
+                wait: PAUSE,
+            });
         }
         Ok(())
     }
@@ -344,10 +352,11 @@ impl Intake {
             .rules
             .judge(&route.config.rules, &reading, arrived)
             .map_err(|why| match why {
-                NotTaken::TooManyStreams => Refusal::Full(
-                    "the edge rules remember as many streams as they can; use fewer names for streams"
+                NotTaken::TooManyStreams => Refusal::Full {
+                    text: "the edge rules remember as many streams as they can; use fewer names for streams"
                         .to_owned(),
-                ),
+                    wait: PAUSE,
+                },
             })?;
         Ok(match judged.noted {
             Some(noted) => Step::Noted(noted, judged.owed),
@@ -405,7 +414,7 @@ impl Intake {
 
     async fn store(&self, request: TransactionRequest) -> Result<u64, Refusal> {
         let identity = self.uplink.current_identity();
-        Ok(self.buffer.accept(request, identity).await?)
+        Ok(self.buffer.accept(request, identity).await?.id)
     }
 
     /// Takes whole transactions; each is durable when this says so.

@@ -246,6 +246,7 @@ impl Route {
             source: reading.source.clone(),
             ordered: self.config.ordered,
             retry_conflicts: true,
+            ..TransactionRequest::default()
         }
     }
 }

@@ -313,7 +313,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Refusal::Forbidden(_) => Reason::NotAuthorized,
                     Refusal::UnknownTopic(_) => Reason::TopicInvalid,
                     Refusal::Invalid(_) | Refusal::TooLong(_) => Reason::PayloadInvalid,
-                    Refusal::TooFast { .. } | Refusal::Full(_) | Refusal::Storage(_) => Reason::QuotaExceeded,
+                    Refusal::TooFast { .. } | Refusal::Full { .. } | Refusal::Storage(_) => {
+                        Reason::QuotaExceeded
+                    }
                     Refusal::Internal(_) => Reason::Failed,
                 },
                 Some(refusal.to_string().chars().take(200).collect::<String>()),

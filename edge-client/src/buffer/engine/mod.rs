@@ -1,0 +1,718 @@
+//! The buffer's state machine: pure, without files or clocks.
+//!
+//! Times are milliseconds of any monotonic clock that the caller chooses; ages are unix seconds.
+
+mod limits;
+mod pick;
+mod remembered;
+mod templates;
+mod totals;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use self::remembered::{Finished, Reasons, Remembered, short};
+use self::templates::Templates;
+use super::gaps::DropReason;
+use super::queue::Runs;
+use super::record::FIRST_BATCH;
+use super::request::Template;
+use super::slots::{self, ALONE, Slot, Slots};
+use crate::identities::IdentityId;
+
+pub(crate) use self::limits::Full;
+#[cfg(test)]
+use self::limits::Victim;
+pub use self::limits::{BufferLimits, WhenFull};
+pub(crate) use self::pick::{MergeRule, Pick};
+pub use self::totals::Totals;
+
+/// Where a request stands (MISSION A names the first six).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum State {
+    /// Waits for endorsements.
+    PendingEndorsement,
+    /// The last attempt got no endorsement; another follows.
+    EndorsementError,
+    /// Endorsed; waits for an orderer to take it.
+    PendingOrdering,
+    /// The last attempt was not taken by an orderer; another follows.
+    OrderingError,
+    /// Ordered; waits for the verdict of the peers.
+    PendingCommit,
+    /// The verdict was not valid, or is not known yet and is asked again.
+    CommitError,
+    /// Valid on the ledger.
+    Committed,
+    /// Refused for good; the reason is kept.
+    Refused,
+    /// Given up before anybody saw it; the reason is kept, and a gap record tells of it.
+    Dropped,
+}
+
+impl State {
+    /// The states of requests that are open.
+    pub const OPEN: [Self; 6] = [
+        Self::PendingEndorsement,
+        Self::EndorsementError,
+        Self::PendingOrdering,
+        Self::OrderingError,
+        Self::PendingCommit,
+        Self::CommitError,
+    ];
+
+    /// Whether nothing more happens to the request.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Committed | Self::Refused | Self::Dropped)
+    }
+}
+
+/// What an attempt came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Valid in this block.
+    Committed { block: u64 },
+    /// Not valid, or refused by a contract or orderer: no further attempt can help.
+    Refused { reason: String },
+    /// Lost a race; a new transaction may succeed.
+    Conflict { reason: String },
+    /// It will never be valid under its nonce, and its requests wait again: for batches.
+    Apart { reason: String },
+    /// Failed in `state`; the same transaction is tried again.
+    Again { state: State, reason: String },
+}
+
+/// Where a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+    pub(crate) bytes: u32,
+}
+
+/// A request to be added.
+#[derive(Debug, Clone)]
+pub(crate) struct NewEntry<'a> {
+    pub(crate) number: u64,
+    pub(crate) template: &'a Template,
+    /// Name of its key, if it has one.
+    pub(crate) key: Option<u64>,
+    pub(crate) accepted_s: u32,
+    pub(crate) follows: u64,
+    /// Number in whose place it stands in the order of its source; 0 for its own.
+    pub(crate) place: u64,
+    /// Its place if it is on disk; otherwise the first segment that may hold it, and its length.
+    pub(crate) position: Position,
+}
+
+/// Requests that travel in one transaction.
+#[derive(Debug, Clone)]
+pub(crate) struct BatchState {
+    pub(crate) members: Vec<u64>,
+    pub(crate) nonce: [u8; 24],
+    /// The function that takes them all.
+    pub(crate) into: Arc<str>,
+    pub(crate) template: u32,
+    pub(crate) attempts: u32,
+    pub(crate) state: State,
+    pub(crate) reason: Box<str>,
+    /// Segment of its record; 0 until it is durable.
+    pub(crate) segment: u32,
+    pub(crate) in_hand: bool,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    /// Behind the head.
+    runs: Runs,
+    /// The one request, or those of one batch, that the others wait for.
+    busy: u32,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct SegmentUse {
+    entries: u64,
+    bytes: u64,
+}
+
+/// The state of a buffer.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    limits: BufferLimits,
+    next_number: u64,
+    next_batch: u64,
+    slots: Slots,
+    templates: Templates,
+    /// For each source that wants order, its open requests.
+    lanes: HashMap<String, Lane>,
+    /// Attempts to be repeated, requests and batches: (due, number).
+    again: BTreeSet<(u64, u64)>,
+    batches: BTreeMap<u64, BatchState>,
+    batch_of: HashMap<u64, u64>,
+    keys: HashMap<u64, u64>,
+    follows: HashMap<u64, u64>,
+    followed_by: HashMap<u64, u64>,
+    /// Of open followers: the first of those that they follow.
+    places: HashMap<u64, u64>,
+    reasons: Reasons,
+    remembered: Remembered,
+    by_segment: BTreeMap<u32, SegmentUse>,
+    open_bytes: u64,
+    by_state: [usize; State::OPEN.len()],
+    by_priority: [usize; 4],
+    /// No droppable request of a priority has a smaller number.
+    drop_from: [u64; 4],
+    last_target: u32,
+    totals: Totals,
+}
+
+impl Engine {
+    pub(crate) fn new(limits: BufferLimits) -> Self {
+        Self {
+            remembered: Remembered::new(limits.remembered),
+            limits,
+            next_number: 1,
+            next_batch: FIRST_BATCH,
+            slots: Slots::default(),
+            templates: Templates::default(),
+            lanes: HashMap::new(),
+            again: BTreeSet::new(),
+            batches: BTreeMap::new(),
+            batch_of: HashMap::new(),
+            keys: HashMap::new(),
+            follows: HashMap::new(),
+            followed_by: HashMap::new(),
+            places: HashMap::new(),
+            reasons: Reasons::default(),
+            by_segment: BTreeMap::new(),
+            open_bytes: 0,
+            by_state: [0; State::OPEN.len()],
+            by_priority: [0; 4],
+            drop_from: [0; 4],
+            last_target: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    /// The request that carries this key, open or remembered, and whether it is durable.
+    pub(crate) fn by_key(&self, key: u64) -> Option<(u64, bool)> {
+        let number = *self.keys.get(&key)?;
+        if let Some(slot) = self.slots.get(number) {
+            return Some((number, slot.has(slots::DURABLE)));
+        }
+        // What was given up may be handed over again.
+        let finished = self.remembered.get(number)?;
+        (finished.state != State::Dropped).then_some((number, true))
+    }
+
+    /// Takes the next number for a request that is about to be written.
+    pub(crate) fn reserve(&mut self) -> u64 {
+        let number = self.next_number;
+        self.given(number + 1);
+        number
+    }
+
+    /// Takes the next number for a batch.
+    pub(crate) fn reserve_batch(&mut self) -> u64 {
+        self.next_batch += 1;
+        self.next_batch - 1
+    }
+
+    /// The numbers that the next request and the next batch get.
+    pub(crate) fn next_numbers(&self) -> (u64, u64) {
+        (self.next_number, self.next_batch)
+    }
+
+    /// Numbers of batches below `next` are taken.
+    pub(crate) fn given_batches(&mut self, next: u64) {
+        self.next_batch = self.next_batch.max(next);
+    }
+
+    /// Numbers below `next` are taken.
+    pub(crate) fn given(&mut self, next: u64) {
+        self.next_number = self.next_number.max(next);
+        self.slots.given(self.next_number);
+    }
+
+    /// Adds a request. It is not sent before [`Self::durable`] is called for it.
+    pub(crate) fn insert(&mut self, entry: &NewEntry<'_>) {
+        self.given(entry.number + 1);
+        if self.slots.get(entry.number).is_some() {
+            return;
+        }
+        let mut flags = 0;
+        if let Some(key) = entry.key {
+            self.keys.insert(key, entry.number);
+            flags |= slots::KEYED;
+        }
+        if entry.follows != 0 {
+            self.follows.insert(entry.number, entry.follows);
+            self.followed_by.insert(entry.follows, entry.number);
+        }
+        if entry.place != 0 {
+            self.places.insert(entry.number, entry.place);
+        }
+        let template = self.templates.refer(entry.template);
+        self.use_segment(entry.position.segment, entry.position.bytes);
+        self.open_bytes += u64::from(entry.position.bytes);
+        self.by_state[State::PendingEndorsement as usize] += 1;
+        self.by_priority[entry.template.priority as usize] += 1;
+        self.slots.insert(
+            entry.number,
+            Slot {
+                segment: entry.position.segment,
+                offset: entry.position.offset,
+                bytes: entry.position.bytes,
+                accepted_s: entry.accepted_s,
+                template,
+                state: State::PendingEndorsement,
+                attempts: 0,
+                flags,
+                level: 0,
+            },
+        );
+    }
+
+    fn use_segment(&mut self, segment: u32, bytes: u32) {
+        let used = self.by_segment.entry(segment).or_default();
+        used.entries += 1;
+        used.bytes += u64::from(bytes);
+    }
+
+    fn leave_segment(&mut self, segment: u32, bytes: u32) {
+        if let Some(used) = self.by_segment.get_mut(&segment) {
+            used.entries -= 1;
+            used.bytes -= u64::from(bytes);
+            if used.entries == 0 {
+                self.by_segment.remove(&segment);
+            }
+        }
+    }
+
+    /// A record is where it was moved to, or written at last.
+    pub(crate) fn moved(&mut self, number: u64, position: Position) {
+        let Some(slot) = self.slots.get_mut(number) else {
+            return;
+        };
+        let before = (slot.segment, slot.bytes);
+        slot.segment = position.segment;
+        slot.offset = position.offset;
+        slot.bytes = position.bytes;
+        self.leave_segment(before.0, before.1);
+        self.use_segment(position.segment, position.bytes);
+        self.open_bytes = self.open_bytes - u64::from(before.1) + u64::from(position.bytes);
+    }
+
+    /// The request is on disk: it may be sent.
+    pub(crate) fn durable(&mut self, number: u64, position: Position) {
+        self.moved(number, position);
+        if let Some(slot) = self.slots.get_mut(number) {
+            slot.set(slots::DURABLE, true);
+            self.totals.accepted += 1;
+            self.enqueue(number);
+        }
+    }
+
+    /// After the files were read: everything that is open waits, in the order in which it came.
+    pub(crate) fn recovered(&mut self) {
+        // Members of batches are first in their sources' lines.
+        let members: Vec<u64> = self.batch_of.keys().copied().collect();
+        for number in members {
+            self.hold_lane(number);
+        }
+        let mut order: Vec<(u64, u64)> = Vec::with_capacity(self.slots.len());
+        order.extend(
+            self.slots
+                .iter()
+                .map(|(number, _)| (self.place_of(number), number)),
+        );
+        order.sort_unstable();
+        for (_, number) in order {
+            let marked = self.slots.marked(number);
+            let Some(slot) = self.slots.get_mut(number) else {
+                continue;
+            };
+            slot.set(slots::DURABLE, true);
+            if slot.has(slots::IN_BATCH) {
+                continue;
+            }
+            if marked {
+                // It may have been sent by itself: in a batch it could count a second time.
+                slot.level = ALONE;
+            }
+            self.enqueue(number);
+        }
+        for batch in self.batches.values_mut() {
+            batch.in_hand = false;
+        }
+        let batches: Vec<u64> = self.batches.keys().copied().collect();
+        self.again.extend(batches.into_iter().map(|number| (0, number)));
+    }
+
+    /// The number in whose place a request stands: a follower keeps that of the first which it follows.
+    pub(crate) fn place_of(&self, number: u64) -> u64 {
+        self.places.get(&number).copied().unwrap_or(number)
+    }
+
+    /// Others of its source wait for this one from now on.
+    fn hold_lane(&mut self, number: u64) {
+        let Some(slot) = self.slots.get_mut(number) else {
+            return;
+        };
+        let Some(used) = self.templates.get(slot.template) else {
+            return;
+        };
+        if used.template.ordered && !slot.has(slots::HEAD) {
+            slot.set(slots::HEAD, true);
+            self.lanes.entry(used.template.source.clone()).or_default().busy += 1;
+        }
+    }
+
+    /// Puts a durable request in line.
+    fn enqueue(&mut self, number: u64) {
+        let Some(slot) = self.slots.get(number).copied() else {
+            return;
+        };
+        let Some(used) = self.templates.get(slot.template) else {
+            return;
+        };
+        let template = Arc::clone(&used.template);
+        if template.ordered {
+            let lane = self.lanes.entry(template.source.clone()).or_default();
+            if lane.busy > 0 {
+                if self.places.contains_key(&number) {
+                    lane.runs.push_front(number);
+                } else {
+                    lane.runs.push_back(number);
+                }
+                return;
+            }
+            self.hold_lane(number);
+        }
+        if let Some(ranks) = self.templates.ranks_of(slot.template) {
+            ranks.push(template.priority, number);
+        }
+    }
+
+    /// The next of a source that wants order, after one that others waited for is done with.
+    fn lane_goes_on(&mut self, template: &Template) {
+        if !template.ordered {
+            return;
+        }
+        let Some(lane) = self.lanes.get_mut(&template.source) else {
+            return;
+        };
+        lane.busy = lane.busy.saturating_sub(1);
+        if lane.busy > 0 {
+            return;
+        }
+        while let Some(next) = lane.runs.pop_front() {
+            let Some(slot) = self.slots.get_mut(next) else {
+                continue;
+            };
+            slot.set(slots::HEAD, true);
+            let slot = *slot;
+            lane.busy = 1;
+            let priority = self
+                .templates
+                .get(slot.template)
+                .map(|used| used.template.priority)
+                .unwrap_or_default();
+            if let Some(ranks) = self.templates.ranks_of(slot.template) {
+                ranks.push(priority, next);
+            }
+            return;
+        }
+        self.lanes.remove(&template.source);
+    }
+
+    /// The request could not be written: it was never taken.
+    pub(crate) fn withdraw(&mut self, number: u64) {
+        let Some(slot) = self.slots.remove(number) else {
+            return;
+        };
+        self.account_for_end(&slot);
+        if let Some(loser) = self.follows.remove(&number) {
+            self.followed_by.remove(&loser);
+        }
+        self.places.remove(&number);
+        self.templates.release(slot.template);
+    }
+
+    fn account_for_end(&mut self, slot: &Slot) {
+        self.leave_segment(slot.segment, slot.bytes);
+        self.open_bytes -= u64::from(slot.bytes);
+        if let Some(count) = self.by_state.get_mut(slot.state as usize) {
+            *count -= 1;
+        }
+        if let Some(used) = self.templates.get(slot.template) {
+            self.by_priority[used.template.priority as usize] -= 1;
+        }
+    }
+
+    /// Ends an open request.
+    fn close(&mut self, number: u64, state: State, block: u64, reason: &str) -> Option<Arc<Template>> {
+        let slot = self.slots.remove(number)?;
+        self.account_for_end(&slot);
+        let template = self
+            .templates
+            .get(slot.template)
+            .map(|used| Arc::clone(&used.template));
+        if slot.has(slots::HEAD)
+            && let Some(template) = &template
+        {
+            self.lane_goes_on(template);
+        }
+        self.templates.release(slot.template);
+        self.reasons.forget(number);
+        self.places.remove(&number);
+        self.follows_forget(number);
+        let reason = (!reason.is_empty()).then(|| short(reason));
+        self.remember(number, Finished { state, block, reason });
+        template
+    }
+
+    /// Links are kept as long as the follower can be asked for.
+    fn follows_forget(&mut self, number: u64) {
+        if self.limits.remembered == 0
+            && let Some(loser) = self.follows.remove(&number)
+        {
+            self.followed_by.remove(&loser);
+        }
+    }
+
+    fn remember(&mut self, number: u64, finished: Finished) {
+        if let Some(forgotten) = self.remembered.add(number, finished) {
+            self.followed_by.remove(&forgotten);
+            self.follows.remove(&forgotten);
+        }
+        // Keys of what is forgotten go in one sweep, when they are half of all.
+        if self.keys.len() > 2 * (self.slots.len() + self.remembered.len()) + 1024 {
+            let (slots, remembered) = (&self.slots, &self.remembered);
+            self.keys
+                .retain(|_, number| slots.get(*number).is_some() || remembered.get(*number).is_some());
+        }
+    }
+
+    /// The fate of a request of which only the end is on disk.
+    pub(crate) fn remember_end(&mut self, number: u64, state: State, block: u64, reason: &str) {
+        self.given(number + 1);
+        if self.slots.get(number).is_some() {
+            self.close(number, state, block, reason);
+            return;
+        }
+        if self.remembered.get(number).is_none() {
+            let reason = (!reason.is_empty()).then(|| short(reason));
+            self.remember(number, Finished { state, block, reason });
+        }
+    }
+
+    fn set_state(&mut self, number: u64, state: State) {
+        let Some(slot) = self.slots.get_mut(number) else {
+            return;
+        };
+        let before = slot.state;
+        slot.state = state;
+        if let Some(count) = self.by_state.get_mut(before as usize) {
+            *count -= 1;
+        }
+        if let Some(count) = self.by_state.get_mut(state as usize) {
+            *count += 1;
+        }
+    }
+
+    /// An attempt, of a request or a batch, has reached a state.
+    pub(crate) fn progress(&mut self, number: u64, state: State) {
+        let Some(batch) = self.batches.get_mut(&number) else {
+            self.set_state(number, state);
+            return;
+        };
+        batch.state = state;
+        for member in batch.members.clone() {
+            self.set_state(member, state);
+        }
+    }
+
+    /// The same attempt follows at a later time.
+    pub(crate) fn again(&mut self, number: u64, state: State, reason: &str, again_at: u64) {
+        self.totals.count_retry(state);
+        if let Some(batch) = self.batches.get_mut(&number) {
+            batch.in_hand = false;
+            batch.reason = short(reason);
+            self.progress(number, state);
+            self.again.insert((again_at, number));
+            return;
+        }
+        self.set_state(number, state);
+        let Some(slot) = self.slots.get_mut(number) else {
+            return;
+        };
+        slot.set(slots::IN_HAND, false);
+        slot.set(slots::AGAIN, true);
+        let template = slot.template;
+        self.reasons.set(number, reason);
+        self.again.insert((again_at, number));
+        if let Some(used) = self.templates.get(template) {
+            let from = &mut self.drop_from[used.template.priority as usize];
+            *from = (*from).min(number);
+        }
+    }
+
+    /// Ends a request whose fate is known.
+    pub(crate) fn settle(&mut self, number: u64, committed: bool, block: u64, reason: &str) {
+        let state = if committed {
+            State::Committed
+        } else {
+            State::Refused
+        };
+        if self.close(number, state, block, reason).is_some() {
+            if committed {
+                self.totals.committed += 1;
+            } else {
+                self.totals.refused += 1;
+            }
+        }
+    }
+
+    /// Ends a batch, and with it its members. Gives how many there were.
+    pub(crate) fn settle_batch(&mut self, number: u64, block: u64) -> usize {
+        let Some(batch) = self.batches.remove(&number) else {
+            return 0;
+        };
+        for member in &batch.members {
+            self.batch_of.remove(member);
+            self.settle(*member, true, block, "");
+        }
+        batch.members.len()
+    }
+
+    /// Gives a request up. None if it is not open.
+    pub(crate) fn drop_entry(&mut self, number: u64, reason: DropReason) -> Option<(Arc<Template>, u32)> {
+        let accepted_s = self.slots.get(number)?.accepted_s;
+        let template = self.close(number, State::Dropped, 0, reason.name())?;
+        self.totals.count_drop(reason);
+        Some((template, accepted_s))
+    }
+
+    pub(crate) fn is_finished(&self, number: u64) -> bool {
+        self.remembered.get(number).is_some()
+    }
+
+    pub(crate) fn finished(&self, number: u64) -> Option<&Finished> {
+        self.remembered.get(number)
+    }
+
+    pub(crate) fn reason(&self, number: u64) -> &str {
+        self.reasons.get(number)
+    }
+
+    pub(crate) fn follows(&self, number: u64) -> u64 {
+        self.follows.get(&number).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn slot(&self, number: u64) -> Option<&Slot> {
+        self.slots.get(number)
+    }
+
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    pub(crate) fn mark(&mut self, group: u64, segment: u32) {
+        self.slots.mark(group, segment);
+    }
+
+    /// An orderer may see these requests from now on.
+    pub(crate) fn sent(&mut self, numbers: &[u64]) {
+        for number in numbers {
+            if let Some(slot) = self.slots.get_mut(*number) {
+                slot.set(slots::SENT, true);
+            }
+        }
+    }
+
+    pub(crate) fn batch(&self, number: u64) -> Option<&BatchState> {
+        self.batches.get(&number)
+    }
+
+    pub(crate) fn batches(&self) -> impl Iterator<Item = (u64, &BatchState)> {
+        self.batches.iter().map(|(number, batch)| (*number, batch))
+    }
+
+    pub(crate) fn batch_moved(&mut self, number: u64, segment: u32) {
+        if let Some(batch) = self.batches.get_mut(&number) {
+            batch.segment = segment;
+        }
+    }
+
+    pub(crate) fn template(&self, id: u32) -> Option<Arc<Template>> {
+        self.templates.get(id).map(|used| Arc::clone(&used.template))
+    }
+
+    pub(crate) fn target_of(&self, template: u32) -> u32 {
+        self.templates.get(template).map_or(0, |used| used.target)
+    }
+
+    pub(crate) fn followed_by(&self, number: u64) -> u64 {
+        self.followed_by.get(&number).copied().unwrap_or(0)
+    }
+
+    /// Identities that open requests are sent under.
+    pub(crate) fn identities(&self) -> BTreeSet<IdentityId> {
+        self.templates
+            .iter()
+            .map(|(_, used)| used.template.identity)
+            .collect()
+    }
+
+    /// Open requests of an identity that nobody has seen, by template.
+    pub(crate) fn unsent_of(&self, identity: &IdentityId) -> BTreeMap<u32, Vec<u64>> {
+        let mut found: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        let wanted: BTreeSet<u32> = self
+            .templates
+            .iter()
+            .filter(|(_, used)| used.template.identity == *identity)
+            .map(|(id, _)| id)
+            .collect();
+        if wanted.is_empty() {
+            return found;
+        }
+        for (number, slot) in self.slots.iter() {
+            let taken = slots::IN_HAND | slots::IN_BATCH | slots::SENT;
+            let free = slot.has(slots::DURABLE) && !slot.has(taken);
+            if free && wanted.contains(&slot.template) && !self.slots.marked(number) {
+                found.entry(slot.template).or_default().push(number);
+            }
+        }
+        found
+    }
+
+    /// The number of a template that is about to be used.
+    pub(crate) fn refer(&mut self, template: &Template) -> u32 {
+        self.templates.refer(template)
+    }
+
+    /// Takes [`Self::refer`] back.
+    pub(crate) fn release(&mut self, template: u32) {
+        self.templates.release(template);
+    }
+
+    /// The request is sent under another template (another identity) from now on.
+    pub(crate) fn rebind(&mut self, number: u64, template: &Template) {
+        let new = self.templates.refer(template);
+        match self.slots.get_mut(number) {
+            Some(slot) => {
+                let old = std::mem::replace(&mut slot.template, new);
+                self.templates.release(old);
+            }
+            None => self.templates.release(new),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

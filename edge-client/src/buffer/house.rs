@@ -1,0 +1,296 @@
+//! Housekeeping: what is too old goes, what was dropped is told, files in which nothing is open are deleted.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::engine::Position;
+use super::gaps::DropReason;
+use super::log::{ReadFailed, Tell, What, WriteFailed, read_back};
+use super::record::{Accepted, Batch, Event, Sending, Target, runs_of};
+use super::request::{Priority, Template};
+use super::slots;
+use super::{Buffer, BufferError, GapRule, NONCE_BYTES, RECORD_OVERHEAD};
+use crate::identities::IdentityId;
+
+/// Requests that are dropped for their age in one go.
+const EXPIRE_AT_ONCE: usize = 10_000;
+/// Records that are copied forward in one go.
+const COPY_AT_ONCE: usize = 256;
+/// A segment of which less than this part is open is copied forward.
+const WORTH_COPYING: u64 = 4;
+/// Dead segments that are let be.
+const SLACK_SEGMENTS: u64 = 8;
+/// So many segments' worth of finished requests stays, so that a restart does not forget the keys of the latest.
+const HISTORY_SEGMENTS: u64 = 2;
+
+impl GapRule {
+    fn applies(&self, target: &Target) -> bool {
+        (self.of_channel.is_empty() || self.of_channel == target.channel)
+            && (self.of_chaincode.is_empty() || self.of_chaincode == target.chaincode)
+            && !(self.channel.is_empty() && target.channel.is_empty())
+    }
+}
+
+impl Buffer {
+    /// Does what is due. `identity` signs what tells of drops.
+    ///
+    /// # Errors
+    /// The disk fails; what could not be done is done the next time.
+    pub(crate) async fn keep_house(&self, identity: IdentityId) -> Result<(), BufferError> {
+        self.expire();
+        self.tell_gaps(identity).await?;
+        self.compact().await?;
+        let now = self.core.clock.millis();
+        if let Err(error) = self.core.log.lock().restore_reserve(now) {
+            tracing::warn!(%error, "there is no space for the reserve; requests are refused until there is");
+        }
+        Ok(())
+    }
+
+    /// Drops what is worth nothing any more. Says how many requests.
+    pub(crate) fn expire(&self) -> usize {
+        let now = self.core.clock.unix_seconds();
+        let mut inner = self.core.inner.lock();
+        let expired = inner.engine.expired(now, EXPIRE_AT_ONCE);
+        for number in &expired {
+            self.give_up(&mut inner, *number, DropReason::Expired);
+        }
+        drop(inner);
+        if !expired.is_empty() {
+            tracing::warn!(
+                requests = expired.len(),
+                "dropped requests that waited longer than they may"
+            );
+            self.core.kick();
+        }
+        expired.len()
+    }
+
+    /// For each target of which drops are untold, one request that tells of all of them; the next follows when it has
+    /// ended.
+    async fn tell_gaps(&self, identity: IdentityId) -> Result<(), BufferError> {
+        let targets = self.core.log.lock().gaps().targets();
+        for of in targets {
+            let Some(rule) = self.options.gaps.iter().find(|rule| rule.applies(&of)) else {
+                continue;
+            };
+            let earlier = self.telling.lock().get(&of).copied();
+            let open = earlier.is_some_and(|number| self.core.inner.lock().engine.slot(number).is_some());
+            if open {
+                continue;
+            }
+            let number = self.tell(rule, of.clone(), identity).await?;
+            self.telling.lock().insert(of, number);
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, rule: &GapRule, of: Target, identity: IdentityId) -> Result<u64, BufferError> {
+        let mut nonce = [0; NONCE_BYTES];
+        rand::TryRngCore::try_fill_bytes(&mut rand::rngs::OsRng, &mut nonce)
+            .map_err(|e| BufferError::Random(e.to_string()))?;
+        let channel = if rule.channel.is_empty() {
+            of.channel.clone()
+        } else {
+            rule.channel.clone()
+        };
+        let template = Template {
+            channel,
+            chaincode: rule.chaincode.clone(),
+            function: rule.function.clone(),
+            source: String::new(),
+            identity,
+            ordered: false,
+            retry_conflicts: true,
+            priority: Priority::High,
+            max_age_s: 0,
+            tells_gaps: true,
+        };
+        let new = Accepted {
+            nonce: Bytes::copy_from_slice(&nonce),
+            accepted_s: self.core.clock.unix_seconds(),
+            ..Accepted::default()
+        };
+        let (number, pending) = {
+            let mut inner = self.core.inner.lock();
+            self.stage_new(
+                &mut inner,
+                new,
+                &template,
+                RECORD_OVERHEAD as u64,
+                |accepted, template| {
+                    What::Tell(Box::new(Tell {
+                        accepted,
+                        template,
+                        of,
+                        gateway: self.options.gateway.clone(),
+                    }))
+                },
+            )
+        };
+        self.core.kick();
+        pending.durable().await?;
+        Ok(number)
+    }
+
+    /// Deletes segments in which nothing is open, the oldest first and without gaps, so that no note of an end is gone
+    /// before the request it ends. Copies what is still open in the oldest one forward where it holds up much dead space.
+    pub(crate) async fn compact(&self) -> Result<(), BufferError> {
+        let io = |source| BufferError::Io {
+            path: self.dir.clone().into(),
+            source,
+        };
+        let segments = self.core.disk.list().map_err(io)?;
+        let mut lengths = Vec::with_capacity(segments.len());
+        for segment in segments {
+            lengths.push((segment, self.core.disk.length(segment).map_err(io)?));
+        }
+        let mut total: u64 = lengths.iter().map(|(_, length)| length).sum();
+        // While space is short there is no history.
+        let history = if self.core.log.lock().has_reserve() {
+            HISTORY_SEGMENTS * self.options.segment_bytes
+        } else {
+            0
+        };
+        for (segment, length) in lengths {
+            if total - length < history {
+                break;
+            }
+            let segment = u32::try_from(segment).unwrap_or(u32::MAX);
+            if segment >= self.core.segment.load(Ordering::Acquire) {
+                break;
+            }
+            let (open, open_bytes) = {
+                let inner = self.core.inner.lock();
+                let open = match inner.engine.oldest_segment() {
+                    Some((oldest, bytes)) if oldest <= segment => bytes,
+                    _ => 0,
+                };
+                (open, inner.engine.open_bytes())
+            };
+            if open > 0 {
+                let dead = total.saturating_sub(open_bytes);
+                let much = dead > open_bytes + SLACK_SEGMENTS * self.options.segment_bytes;
+                if !much && open * WORTH_COPYING > length {
+                    break;
+                }
+                self.copy_forward(segment).await?;
+            }
+            self.carry_marks(segment).await?;
+            let gone = {
+                let inner = self.core.inner.lock();
+                inner
+                    .engine
+                    .oldest_segment()
+                    .is_none_or(|(oldest, _)| oldest > segment)
+            };
+            if !gone {
+                break;
+            }
+            // What replaces it must be certain before it goes.
+            self.core.log.lock().sync().map_err(io)?;
+            self.core.disk.remove(u64::from(segment)).map_err(io)?;
+            total -= length;
+        }
+        Ok(())
+    }
+
+    async fn copy_forward(&self, segment: u32) -> Result<(), BufferError> {
+        let numbers = self.core.inner.lock().engine.in_segment(segment);
+        for some in numbers.chunks(COPY_AT_ONCE) {
+            let mut pending = Vec::with_capacity(some.len());
+            for number in some {
+                let Some(at) = self.durable_at(*number).filter(|at| at.segment == segment) else {
+                    continue;
+                };
+                match read_back(&*self.core.disk, *number, at) {
+                    Ok(accepted) => pending.extend(self.stage_copy(*number, at, accepted)),
+                    Err(ReadFailed::Io(source)) => {
+                        return Err(BufferError::Io {
+                            path: self.dir.clone().into(),
+                            source,
+                        });
+                    }
+                    Err(ReadFailed::Damaged) => {
+                        self.report_damage(format!(
+                            "{}/{segment:012}.seg: the record of request {number} at {} is damaged; the request is lost",
+                            self.dir, at.offset
+                        ));
+                        let mut inner = self.core.inner.lock();
+                        self.give_up(&mut inner, *number, DropReason::Damaged);
+                    }
+                }
+            }
+            self.core.kick();
+            for copy in pending {
+                copy.durable().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn durable_at(&self, number: u64) -> Option<Position> {
+        let inner = self.core.inner.lock();
+        let slot = inner.engine.slot(number)?;
+        slot.has(slots::DURABLE).then_some(Position {
+            segment: slot.segment,
+            offset: slot.offset,
+            bytes: slot.bytes,
+        })
+    }
+
+    /// Stages a copy, unless the request has ended or moved since it was read.
+    fn stage_copy(&self, number: u64, at: Position, accepted: Accepted) -> Option<super::core::Pending> {
+        let mut inner = self.core.inner.lock();
+        let slot = *inner.engine.slot(number)?;
+        if slot.segment != at.segment {
+            return None;
+        }
+        let template = inner.engine.template(slot.template)?;
+        let copy = Accepted {
+            template: slot.template,
+            accepted_s: slot.accepted_s,
+            copied: true,
+            maybe_sent: inner.engine.slots().marked(number),
+            // What it tells of was told when it was first written.
+            tells: None,
+            ..accepted
+        };
+        Some(inner.stage(What::Copy(copy, template)))
+    }
+
+    /// Says again what a segment that goes says of requests in later ones.
+    async fn carry_marks(&self, segment: u32) -> Result<(), WriteFailed> {
+        let pending: Vec<_> = {
+            let mut inner = self.core.inner.lock();
+            let mut pending = Vec::new();
+            for group in inner.engine.slots().marked_up_to(segment) {
+                pending.push(inner.stage(What::Twice(Event::Sending(Sending { group }))));
+            }
+            let batches: Vec<Batch> = inner
+                .engine
+                .batches()
+                .filter(|(_, batch)| batch.segment != 0 && batch.segment <= segment)
+                .map(|(number, batch)| Batch {
+                    number,
+                    nonce: Bytes::copy_from_slice(&batch.nonce),
+                    members: runs_of(batch.members.iter().copied()),
+                    into: batch.into.to_string(),
+                })
+                .collect();
+            for batch in batches {
+                pending.push(inner.stage(What::Twice(Event::Batch(batch))));
+            }
+            pending
+        };
+        if pending.is_empty() {
+            return Ok(());
+        }
+        self.core.kick();
+        for pending in pending {
+            pending.durable().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,401 @@
+//! Reading the segments at start: what was accepted and is not finished is open again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::BufferError;
+use super::disk::Disk;
+use super::engine::{Engine, NewEntry, Position, State};
+use super::gaps::{DropReason, Gaps};
+use super::record::{self, Accepted, Dropped, Event, Found, MAGIC, Settled};
+use super::request::Template;
+
+/// Members of a batch that are read from a file at most.
+const MAX_MEMBERS: usize = 100_000;
+/// Longest snapshot at the head of a segment, with its frame.
+const LONGEST_HEAD: usize = 1024 * 1024;
+
+/// What the files hold.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) engine: Engine,
+    pub(crate) gaps: Gaps,
+    pub(crate) last_segment: u32,
+    /// Human-readable reports of damage.
+    pub(crate) damage: Vec<String>,
+    /// Requests that are known to be lost through it.
+    pub(crate) lost: u64,
+    /// The last segment, and where what a power cut may have torn begins in it.
+    pub(crate) torn: Option<(u32, u64)>,
+}
+
+struct Reader {
+    engine: Engine,
+    gaps: Gaps,
+    next_number: u64,
+    damage: Vec<String>,
+    lost: u64,
+    /// Open batches with the segments of their records. Only in the end is it known which of their members are there: a
+    /// member may have been copied forward, behind the record of its batch.
+    batches: BTreeMap<u64, (record::Batch, u32)>,
+    /// Groups of which requests may have been sent, with the segments that say so; they hold for copies behind them too.
+    marks: BTreeMap<u64, u32>,
+}
+
+struct Segment {
+    number: u32,
+    name: String,
+    templates: HashMap<u32, Arc<Template>>,
+    bytes: Bytes,
+    /// All templates of the segment are known.
+    read_ahead: bool,
+    /// From here on damage may be a torn write, of which nobody was told that it is durable.
+    torn_from: usize,
+    /// Number of the last request that came in here, for what is missing in a damaged stretch.
+    before: u64,
+    /// A damaged stretch after it: offset and length.
+    hole: Option<(usize, usize)>,
+}
+
+impl Segment {
+    fn learn(&mut self, stored: record::StoredTemplate) {
+        let id = stored.id;
+        if let Some(template) = stored.read() {
+            self.templates.entry(id).or_insert_with(|| Arc::new(template));
+        }
+    }
+
+    /// A template is said again and again; any of its records will do for all requests of the segment.
+    fn template(&mut self, id: u32) -> Option<Arc<Template>> {
+        if !self.templates.contains_key(&id) && !self.read_ahead {
+            self.read_ahead = true;
+            let bytes = self.bytes.clone();
+            record::scan(&bytes, MAGIC.len().min(bytes.len()), |found| {
+                if let Ok(Found {
+                    event: Event::Template(stored),
+                    ..
+                }) = found
+                {
+                    self.learn(stored);
+                }
+            });
+        }
+        self.templates.get(&id).cloned()
+    }
+}
+
+/// Reads all segments.
+///
+/// # Errors
+/// The disk cannot be read, or a segment was written by another version. Damage is no error.
+pub(crate) fn recover(disk: &dyn Disk, engine: Engine, dir: &str) -> Result<Recovered, BufferError> {
+    let failed = |source| BufferError::Io {
+        path: dir.into(),
+        source,
+    };
+    let mut reader = Reader {
+        engine,
+        gaps: Gaps::default(),
+        next_number: 1,
+        damage: Vec::new(),
+        lost: 0,
+        batches: BTreeMap::new(),
+        marks: BTreeMap::new(),
+    };
+    let segments = disk.list().map_err(failed)?;
+    let last = segments.last().copied();
+    let mut torn = None;
+    for (index, segment) in segments.iter().copied().enumerate() {
+        let length = disk.length(segment).map_err(failed)?;
+        let bytes = disk
+            .read(segment, 0, usize::try_from(length).unwrap_or(usize::MAX))
+            .map_err(failed)?;
+        let name = format!("{dir}/{segment:012}.seg");
+        let mut bytes = Bytes::from(bytes);
+        let narrow = u32::try_from(segment).unwrap_or(u32::MAX);
+        let torn_from = match segments.get(index + 1) {
+            None => {
+                let from = last_clean(&bytes);
+                torn = Some((narrow, from as u64));
+                from
+            }
+            Some(next) => {
+                let said = said_by(disk, *next, narrow).map_err(failed)?;
+                bytes.truncate(said.void_from);
+                // The next one may be torn before it could say anything.
+                said.torn_from.unwrap_or_else(|| last_clean(&bytes))
+            }
+        };
+        reader.segment(&bytes, segment, name, torn_from)?;
+    }
+    for (number, (batch, segment)) in std::mem::take(&mut reader.batches) {
+        if let Ok(nonce) = <[u8; 24]>::try_from(batch.nonce.as_ref()) {
+            let members = record::numbers_of(&batch.members, MAX_MEMBERS);
+            reader.engine.form(number, members, nonce, &batch.into, segment);
+        }
+    }
+    reader.engine.given(reader.next_number);
+    for (group, segment) in std::mem::take(&mut reader.marks) {
+        reader.engine.mark(group, segment);
+    }
+    reader.engine.recovered();
+    Ok(Recovered {
+        last_segment: last.map_or(0, |n| u32::try_from(n).unwrap_or(u32::MAX)),
+        engine: reader.engine,
+        gaps: reader.gaps,
+        damage: reader.damage,
+        lost: reader.lost,
+        torn,
+    })
+}
+
+/// Where the last record is before which everything was durable.
+fn last_clean(bytes: &Bytes) -> usize {
+    let mut clean = 0;
+    record::scan(bytes, MAGIC.len().min(bytes.len()), |found| {
+        if let Ok(found) = found
+            && found.clean
+        {
+            clean = found.offset;
+        }
+    });
+    clean
+}
+
+/// What a segment says of the one before it: from where on that may be torn, and from where on it is void.
+struct Said {
+    torn_from: Option<usize>,
+    void_from: usize,
+}
+
+fn said_by(disk: &dyn Disk, next: u64, segment: u32) -> std::io::Result<Said> {
+    let head = Bytes::from(disk.read(next, 0, LONGEST_HEAD)?);
+    let place = |offset: u64, of: u32| {
+        if of == segment {
+            usize::try_from(offset).unwrap_or(usize::MAX)
+        } else {
+            usize::MAX
+        }
+    };
+    Ok(
+        match record::decode_at(&head, MAGIC.len()).map(|found| found.event) {
+            Some(Event::Snapshot(head)) => Said {
+                torn_from: Some(place(head.torn_from, head.torn_segment)),
+                void_from: place(head.void_from, head.void_segment),
+            },
+            _ => Said {
+                torn_from: None,
+                void_from: usize::MAX,
+            },
+        },
+    )
+}
+
+impl Reader {
+    fn segment(
+        &mut self,
+        bytes: &Bytes,
+        segment: u64,
+        name: String,
+        torn_from: usize,
+    ) -> Result<(), BufferError> {
+        let (word, version) = MAGIC.split_at(6);
+        let found = bytes.get(word.len()..MAGIC.len()).unwrap_or_default();
+        let numbered = !found.is_empty() && found.iter().all(u8::is_ascii_digit);
+        if bytes.starts_with(word) && numbered && found != version {
+            return Err(BufferError::Version {
+                path: name.into(),
+                found: String::from_utf8_lossy(found).into_owned(),
+                expected: String::from_utf8_lossy(version).into_owned(),
+            });
+        }
+        let start = if bytes.starts_with(MAGIC) { MAGIC.len() } else { 0 };
+        if start == 0 && bytes.len() >= MAGIC.len() && torn_from > 0 {
+            self.damage.push(format!("{name}: its first bytes are damaged"));
+        }
+        let mut here = Segment {
+            number: u32::try_from(segment).unwrap_or(u32::MAX),
+            name,
+            templates: HashMap::new(),
+            bytes: bytes.clone(),
+            read_ahead: false,
+            torn_from,
+            before: 0,
+            hole: None,
+        };
+        record::scan(bytes, start, |found| match found {
+            Ok(found) => self.record(&mut here, found),
+            // What a power cut leaves of the last writes: nobody was told that they were taken.
+            Err(torn) if torn.offset >= here.torn_from => tracing::info!(
+                segment = %here.name, from = torn.offset, bytes = torn.length, "torn writes are left out"
+            ),
+            Err(damage) => {
+                self.close_hole(&mut here, 0);
+                here.hole = Some((damage.offset, damage.length));
+            }
+        });
+        self.close_hole(&mut here, 0);
+        Ok(())
+    }
+
+    /// Reports a damaged stretch; `next` is the request after it, if it is known.
+    fn close_hole(&mut self, here: &mut Segment, next: u64) {
+        let Some((offset, length)) = here.hole.take() else {
+            return;
+        };
+        let missing = if here.before > 0 && next > here.before {
+            next - here.before - 1
+        } else {
+            0
+        };
+        self.lost += missing;
+        for _ in 0..missing {
+            self.gaps.add(
+                None,
+                &Dropped {
+                    number: 0,
+                    template: 0,
+                    accepted_s: 0,
+                    reason: DropReason::Damaged.number(),
+                },
+            );
+        }
+        let what = match missing {
+            0 => "no request is known to be lost by it".to_owned(),
+            1 => "one request is lost by it".to_owned(),
+            more => format!("up to {more} requests are lost by it"),
+        };
+        self.damage.push(format!(
+            "{}: {length} bytes from {offset} on are damaged; {what}",
+            here.name
+        ));
+    }
+
+    fn record(&mut self, here: &mut Segment, found: Found) {
+        let position = Position {
+            segment: here.number,
+            offset: u32::try_from(found.offset).unwrap_or(u32::MAX),
+            bytes: u32::try_from(found.length).unwrap_or(u32::MAX),
+        };
+        match found.event {
+            Event::Template(stored) => here.learn(stored),
+            Event::Snapshot(snapshot) => {
+                self.next_number = self.next_number.max(snapshot.next_number);
+                self.engine.given_batches(snapshot.next_batch);
+                self.gaps = Gaps::load(snapshot.gaps);
+            }
+            Event::Accepted(accepted) => self.accepted(here, accepted, position),
+            Event::Settled(settled) => self.settled(&settled),
+            Event::Sending(sending) => {
+                self.marks.insert(sending.group, here.number);
+            }
+            Event::Batch(batch) => {
+                if batch.number >= record::FIRST_BATCH {
+                    self.engine.given_batches(batch.number + 1);
+                    self.batches.insert(batch.number, (batch, here.number));
+                }
+            }
+            Event::BatchCommitted(done) => {
+                if let Some((batch, _)) = self.batches.remove(&done.number) {
+                    for number in record::numbers_of(&batch.members, MAX_MEMBERS) {
+                        self.engine.remember_end(number, State::Committed, done.block, "");
+                    }
+                }
+            }
+            Event::Apart(apart) => {
+                if let Some((batch, _)) = self.batches.remove(&apart.number) {
+                    let level = u8::try_from(apart.level).unwrap_or(u8::MAX);
+                    let members = record::numbers_of(&batch.members, MAX_MEMBERS);
+                    self.engine.set_level(&members, level);
+                }
+            }
+            Event::Dropped(dropped) => {
+                let template = here.template(dropped.template);
+                if template.is_none() && found.offset >= here.torn_from {
+                    return;
+                }
+                self.gaps.add(template.as_deref(), &dropped);
+                let reason = DropReason::from_number(dropped.reason);
+                if dropped.number > 0 {
+                    self.engine
+                        .remember_end(dropped.number, State::Dropped, 0, reason.name());
+                }
+            }
+            Event::Rebound(rebound) => {
+                if let Some(template) = here.template(rebound.template) {
+                    for number in record::numbers_of(&rebound.members, usize::MAX) {
+                        self.engine.rebind(number, &template);
+                    }
+                }
+            }
+        }
+    }
+
+    fn accepted(&mut self, here: &mut Segment, accepted: Accepted, position: Position) {
+        self.next_number = self.next_number.max(accepted.number + 1);
+        if !accepted.copied {
+            self.close_hole(here, accepted.number);
+            here.before = accepted.number;
+        }
+        if self.engine.slot(accepted.number).is_some() {
+            self.engine.moved(accepted.number, position);
+            return;
+        }
+        if self.engine.is_finished(accepted.number) {
+            return;
+        }
+        let Some(template) = here.template(accepted.template) else {
+            if usize::try_from(position.offset).is_ok_and(|at| at >= here.torn_from) {
+                // A part of a torn write.
+                return;
+            }
+            self.lost += 1;
+            self.damage.push(format!(
+                "{}: request {} refers to a damaged record and is lost",
+                here.name, accepted.number
+            ));
+            return;
+        };
+        if let Some(target) = &accepted.tells {
+            self.gaps.clear(target);
+        }
+        self.engine.insert(&NewEntry {
+            number: accepted.number,
+            template: &template,
+            key: key_name(&accepted.key, &accepted.nonce),
+            accepted_s: accepted.accepted_s,
+            follows: accepted.follows,
+            place: accepted.place,
+            position,
+        });
+        if accepted.maybe_sent {
+            self.engine
+                .mark(accepted.number / super::slots::GROUP, here.number);
+        }
+    }
+
+    fn settled(&mut self, settled: &Settled) {
+        let state = if settled.committed {
+            State::Committed
+        } else {
+            State::Refused
+        };
+        // A member that ended by itself proves that its batch was taken apart.
+        let number = settled.number;
+        let within = |run: &record::Run| (run.first..run.first.saturating_add(run.count)).contains(&number);
+        self.batches
+            .retain(|_, (batch, _)| !batch.members.iter().any(within));
+        self.engine
+            .remember_end(settled.number, state, settled.block, &settled.reason);
+    }
+}
+
+/// The name under which a request's key is kept in memory: the first bytes of the nonce that was made from it.
+pub(crate) fn key_name(key: &str, nonce: &[u8]) -> Option<u64> {
+    if key.is_empty() {
+        return None;
+    }
+    Some(u64::from_le_bytes(nonce.get(..8)?.try_into().ok()?))
+}

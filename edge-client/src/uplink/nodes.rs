@@ -1,0 +1,368 @@
+//! The peers and orderers that this gateway knows, and one attempt through them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use selvedge_msp::SigningIdentity;
+use selvedge_proto::protos::TxValidationCode;
+use selvedge_sdk::{
+    ChannelInfo, ClientTls, CommitStatus, Deadlines, DirectClient, DirectConfig, Endpoint, Error, Gateway,
+    Invocation, Nonce, PeerAddress, PeerClient, Retry, endorsement_policy,
+};
+
+use super::judge::{Failed, failed_in};
+use crate::EdgeError;
+use crate::buffer::State;
+use crate::config::{Endorsers, UplinkConfig, UplinkMode};
+use crate::identities::{IdentityId, identity_id};
+
+/// A node with its settings read.
+#[derive(Debug, Clone)]
+struct Node {
+    msp_id: String,
+    endpoint: Endpoint,
+}
+
+/// Connections to the network.
+pub(crate) struct Nodes {
+    config: UplinkConfig,
+    peers: Vec<Node>,
+    orderers: Vec<Node>,
+    /// Index of the peer in use; moves on when it fails.
+    preferred: AtomicUsize,
+    gateways: Mutex<HashMap<(IdentityId, usize), Gateway>>,
+    direct: Mutex<HashMap<(IdentityId, String), Direct>>,
+}
+
+/// The direct clients of one channel.
+#[derive(Clone)]
+struct Direct {
+    client: DirectClient,
+    info: Arc<ChannelInfo>,
+    /// The same with the policies of chaincodes.
+    chaincodes: Arc<Mutex<HashMap<String, DirectClient>>>,
+}
+
+/// What an attempt tells while it is under way.
+pub(crate) trait Stages {
+    /// It has reached this state.
+    fn reached(&self, state: State);
+    /// It is about to be handed to an orderer; an error keeps it from that.
+    fn submitting(&self) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+impl Nodes {
+    pub(crate) fn new(config: UplinkConfig) -> Result<Self, EdgeError> {
+        let nodes = |list: &[crate::EndpointConfig]| {
+            list.iter()
+                .map(|e| {
+                    Ok(Node {
+                        msp_id: e.msp_id.clone(),
+                        endpoint: e.endpoint()?,
+                    })
+                })
+                .collect::<Result<Vec<_>, EdgeError>>()
+        };
+        Ok(Self {
+            peers: nodes(&config.peers)?,
+            orderers: nodes(&config.orderers)?,
+            config,
+            preferred: AtomicUsize::new(0),
+            gateways: Mutex::new(HashMap::new()),
+            direct: Mutex::new(HashMap::new()),
+        })
+    }
+
+    fn peer_index(&self) -> usize {
+        self.preferred.load(Ordering::Relaxed) % self.peers.len()
+    }
+
+    /// Address of the peer in use.
+    pub(crate) fn peer(&self) -> &str {
+        &self.peers[self.peer_index()].endpoint.address
+    }
+
+    /// The peer in use does not answer: the next one is, with fresh addresses.
+    pub(crate) fn move_on(&self) {
+        self.preferred.fetch_add(1, Ordering::Relaxed);
+        self.direct.lock().clear();
+    }
+
+    /// Clients of identities that are not needed any more go.
+    pub(crate) fn keep_only(&self, needed: impl Fn(&IdentityId) -> bool) {
+        self.gateways.lock().retain(|(id, _), _| needed(id));
+        self.direct.lock().retain(|(id, _), _| needed(id));
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        let limit = Some(self.config.deadline);
+        Deadlines {
+            evaluate: limit,
+            endorse: limit,
+            submit: limit,
+            commit_status: limit,
+        }
+    }
+
+    /// One attempt: endorse, order, learn the verdict.
+    pub(crate) async fn attempt(
+        &self,
+        identity: &SigningIdentity,
+        invocation: &Invocation,
+        nonce: &Nonce,
+        stages: &impl Stages,
+    ) -> Result<CommitStatus, Failed> {
+        let status = match self.config.mode {
+            UplinkMode::Gateway => self.through_gateway(identity, invocation, nonce, stages).await?,
+            UplinkMode::Direct => self.directly(identity, invocation, nonce, stages).await?,
+        };
+        if status.code == TxValidationCode::EndorsementPolicyFailure {
+            // A policy that has changed, or one that the chaincode's definition does not tell.
+            self.forget_policies();
+        }
+        if status.code != TxValidationCode::DuplicateTxid {
+            return Ok(status);
+        }
+        // An earlier attempt got through as well; its verdict is what counts.
+        let id = nonce.transaction_id(identity);
+        let known = self
+            .look_up(identity, invocation.channel(), &id)
+            .await
+            .map_err(failed_in(State::CommitError))?;
+        known.ok_or_else(|| {
+            failed_in(State::CommitError)(Error::Request(format!(
+                "transaction {id} is a duplicate of one that no peer knows yet"
+            )))
+        })
+    }
+
+    fn gateway(&self, identity: &SigningIdentity) -> Result<Gateway, Error> {
+        let index = self.peer_index();
+        let key = (identity_id(identity), index);
+        if let Some(gateway) = self.gateways.lock().get(&key) {
+            return Ok(gateway.clone());
+        }
+        let gateway =
+            Gateway::connect(&self.peers[index].endpoint, identity.clone())?.with_deadlines(self.deadlines());
+        self.gateways.lock().insert(key, gateway.clone());
+        Ok(gateway)
+    }
+
+    async fn through_gateway(
+        &self,
+        identity: &SigningIdentity,
+        invocation: &Invocation,
+        nonce: &Nonce,
+        stages: &impl Stages,
+    ) -> Result<CommitStatus, Failed> {
+        let endorsing = || failed_in(State::EndorsementError);
+        let gateway = self.gateway(identity).map_err(endorsing())?;
+        let proposal = gateway.propose_with(invocation, nonce).map_err(endorsing())?;
+        let id = proposal.transaction_id().to_owned();
+        match gateway.endorse(&proposal).await {
+            Ok(transaction) => {
+                stages.reached(State::PendingOrdering);
+                stages
+                    .submitting()
+                    .await
+                    .map_err(failed_in(State::OrderingError))?;
+                gateway
+                    .submit(&transaction)
+                    .await
+                    .map_err(failed_in(State::OrderingError))?;
+            }
+            // An earlier attempt got through: its verdict is what counts.
+            Err(error) if error.retry() == Retry::LookUp => {}
+            Err(error) => return Err(endorsing()(error)),
+        }
+        stages.reached(State::PendingCommit);
+        gateway
+            .commit_status(invocation.channel(), &id)
+            .await
+            .map_err(failed_in(State::CommitError))
+    }
+
+    /// The client for a chaincode: with its endorsement policy, so that the fewest peers that satisfy it are asked.
+    async fn direct_client(
+        &self,
+        identity: &SigningIdentity,
+        channel: &str,
+        chaincode: &str,
+    ) -> Result<DirectClient, Error> {
+        let direct = self.channel_client(identity, channel).await?;
+        if self.config.endorsers == Endorsers::All {
+            return Ok(direct.client);
+        }
+        if let Some(client) = direct.chaincodes.lock().get(chaincode) {
+            return Ok(client.clone());
+        }
+        let node = &self.peers[self.peer_index()];
+        let peer = PeerClient::new(&node.msp_id, &node.endpoint)?;
+        let policy = match endorsement_policy(&peer, identity, &direct.info, chaincode).await {
+            Ok(policy) => Some(policy),
+            // Who may not ask for the definition, or asks a peer that has none, gets the endorsements of all.
+            Err(error @ (Error::Refused { .. } | Error::ChannelConfig { .. })) => {
+                tracing::warn!(%channel, %chaincode, %error, "the endorsement policy cannot be read; all peers are asked");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let client = direct.client.with_policy(policy)?;
+        direct
+            .chaincodes
+            .lock()
+            .insert(chaincode.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// Policies may have changed: they are read again.
+    fn forget_policies(&self) {
+        for direct in self.direct.lock().values() {
+            direct.chaincodes.lock().clear();
+        }
+    }
+
+    async fn channel_client(&self, identity: &SigningIdentity, channel: &str) -> Result<Direct, Error> {
+        let key = (identity_id(identity), channel.to_owned());
+        if let Some(direct) = self.direct.lock().get(&key) {
+            return Ok(direct.clone());
+        }
+        let node = &self.peers[self.peer_index()];
+        let peer = PeerClient::new(&node.msp_id, &node.endpoint)?;
+        let info = ChannelInfo::fetch(&peer, identity, channel).await?;
+        let endorsers = self.peers.iter().map(|n| PeerAddress {
+            msp_id: n.msp_id.clone(),
+            endpoint: n.endpoint.clone(),
+        });
+        let orderers = if self.orderers.is_empty() {
+            info.orderers
+                .iter()
+                .map(|o| {
+                    let tls = ClientTls {
+                        roots: o.tls_roots.clone(),
+                        ..ClientTls::default()
+                    };
+                    Endpoint::tls(&o.address, tls)
+                })
+                .collect()
+        } else {
+            self.orderers.iter().map(|n| n.endpoint.clone()).collect()
+        };
+        let client = DirectClient::new(DirectConfig {
+            identity: identity.clone(),
+            endorsers: endorsers.collect(),
+            orderers,
+            events: Vec::new(),
+            msps: Arc::clone(&info.msps),
+            policy: None,
+            deadlines: self.deadlines(),
+        })?;
+        let direct = Direct {
+            client,
+            info: Arc::new(info),
+            chaincodes: Arc::default(),
+        };
+        self.direct.lock().insert(key, direct.clone());
+        Ok(direct)
+    }
+
+    async fn directly(
+        &self,
+        identity: &SigningIdentity,
+        invocation: &Invocation,
+        nonce: &Nonce,
+        stages: &impl Stages,
+    ) -> Result<CommitStatus, Failed> {
+        let endorsing = || failed_in(State::EndorsementError);
+        let channel = invocation.channel();
+        let client = self
+            .direct_client(identity, channel, invocation.chaincode())
+            .await
+            .map_err(endorsing())?;
+        let proposal = client.propose_with(invocation, nonce).map_err(endorsing())?;
+        let id = proposal.transaction_id().to_owned();
+        match client.endorse(&proposal).await {
+            Ok(transaction) => {
+                stages.reached(State::PendingOrdering);
+                stages
+                    .submitting()
+                    .await
+                    .map_err(failed_in(State::OrderingError))?;
+                // Listening begins before the submission, so that the commit cannot be missed.
+                let ordering = || failed_in(State::OrderingError);
+                let mut listener = client.listen(channel).await.map_err(ordering())?;
+                client.submit(&transaction).await.map_err(ordering())?;
+                stages.reached(State::PendingCommit);
+                listener
+                    .wait(&id, Some(self.config.deadline))
+                    .await
+                    .map_err(failed_in(State::CommitError))
+            }
+            Err(error) if error.retry() == Retry::LookUp => {
+                stages.reached(State::PendingCommit);
+                let known = self
+                    .look_up(identity, channel, &id)
+                    .await
+                    .map_err(failed_in(State::CommitError))?;
+                known.ok_or_else(|| failed_in(State::CommitError)(error))
+            }
+            Err(error) => Err(endorsing()(error)),
+        }
+    }
+
+    /// The verdict on a transaction, asked of the peers one after the other; none if those that answer do not know it.
+    pub(crate) async fn look_up(
+        &self,
+        identity: &SigningIdentity,
+        channel: &str,
+        id: &str,
+    ) -> Result<Option<CommitStatus>, Error> {
+        let mut last = None;
+        let mut unknown = false;
+        let first = self.peer_index();
+        for offset in 0..self.peers.len() {
+            let node = &self.peers[(first + offset) % self.peers.len()];
+            let peer = PeerClient::new(&node.msp_id, &node.endpoint)?;
+            let asked = tokio::time::timeout(self.config.deadline, verdict_of(&peer, identity, channel, id));
+            match asked.await {
+                Ok(Ok(Some(status))) => return Ok(Some(status)),
+                Ok(Ok(None)) => unknown = true,
+                Ok(Err(error)) => last = Some(error),
+                Err(_) => {
+                    last = Some(Error::CommitTimeout {
+                        transaction_id: id.to_owned(),
+                        waited_ms: self.config.deadline.as_millis(),
+                    });
+                }
+            }
+        }
+        match last {
+            Some(error) if !unknown => Err(error),
+            _ => Ok(None),
+        }
+    }
+}
+
+async fn verdict_of(
+    peer: &PeerClient,
+    identity: &SigningIdentity,
+    channel: &str,
+    id: &str,
+) -> Result<Option<CommitStatus>, Error> {
+    let processed = match peer.transaction(identity, channel, id).await {
+        Ok(processed) => processed,
+        // What qscc says of an id that it does not know, ours as Fabric's.
+        Err(Error::Refused { message, .. }) if message.contains("no such transaction") => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let block = peer.block_of(identity, channel, id).await?;
+    let code =
+        TxValidationCode::try_from(processed.validation_code).unwrap_or(TxValidationCode::InvalidOtherReason);
+    Ok(Some(CommitStatus {
+        transaction_id: id.to_owned(),
+        code,
+        block_number: block.header.map(|h| h.number).unwrap_or_default(),
+    }))
+}
