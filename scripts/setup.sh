@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a build needs and a fresh Debian or Ubuntu lacks: a C++ compiler, libclang (for RocksDB's bindings),
-# ccache, Rust with the wasm target, what the tests talk to (SoftHSM2, slapd). With the argument `node`, also Node.js 20 or
+# ccache, Rust with the wasm target. With the argument `tests`, also what the tests talk to: SoftHSM2, slapd, Node.js 20 or
 # later for the official clients, Python with venv for clients from PyPI, Chromium for the web page, and schemathesis (from
 # PyPI, in a folder of its own) for the REST interface; with `arm`, also what builds for aarch64 and armv7 and runs those
 # builds here.
@@ -24,14 +24,14 @@ need make make
 need ccache ccache
 need curl curl
 need git git
-# What the tests of the certificate authority talk to: a token in software, a directory.
-need openssl openssl
-need softhsm2-util softhsm2
-[ -x /usr/sbin/slapd ] || missing="$missing slapd"
 # The names that bindgen looks for; libclang-cpp.so, which comes with other packages, is another library.
 find /usr/lib /usr/local/lib \( -name 'libclang.so*' -o -name 'libclang-[0-9]*.so*' \) 2>/dev/null | grep -q . ||
     missing="$missing libclang-dev"
-if wants node; then
+if wants tests; then
+    # What the tests of the certificate authority talk to: a token in software, a directory.
+    need openssl openssl
+    need softhsm2-util softhsm2
+    [ -x /usr/sbin/slapd ] || missing="$missing slapd"
     need node nodejs
     need npm npm
     command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 ||
@@ -51,14 +51,14 @@ if [ -n "$missing" ]; then
 fi
 
 . scripts/env.sh
-if wants node && [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
+if wants tests && [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
     # The official clients need Node.js 20; npm's own package of it serves where the distribution has an older one.
     echo "installing: Node.js 20"
     npm install --silent --no-fund --no-audit --prefix "$selvedge_cache/node" node@20
     . scripts/env.sh
 fi
 
-if wants node && ! [ -x "$selvedge_cache/schemathesis/bin/schemathesis" ]; then
+if wants tests && ! [ -x "$selvedge_cache/schemathesis/bin/schemathesis" ]; then
     echo "installing: schemathesis"
     python3 -m venv "$selvedge_cache/schemathesis"
     "$selvedge_cache/schemathesis/bin/pip" install --quiet --disable-pip-version-check schemathesis==4.32.5

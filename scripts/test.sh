@@ -2,7 +2,7 @@
 # All tests: of every crate, of whole networks, and with the official npm client.
 set -eu
 cd "$(dirname "$0")/.."
-scripts/setup.sh node
+scripts/setup.sh tests
 . scripts/env.sh
 scripts/build.sh
 echo "running the tests"

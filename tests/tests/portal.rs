@@ -443,7 +443,7 @@ async fn the_server_is_what_its_document_says() {
     let program = schemathesis();
     assert!(
         program.exists(),
-        "{} does not exist: scripts/setup.sh node installs it, SELVEDGE_SCHEMATHESIS names one",
+        "{} does not exist: scripts/setup.sh tests installs it, SELVEDGE_SCHEMATHESIS names one",
         program.display()
     );
     let network = network().await;
