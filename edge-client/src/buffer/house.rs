@@ -271,7 +271,7 @@ impl Buffer {
             let batches: Vec<Batch> = inner
                 .engine
                 .batches()
-                .filter(|(_, batch)| batch.segment != 0 && batch.segment <= segment)
+                .filter(|(_, batch)| !batch.closing && batch.segment != 0 && batch.segment <= segment)
                 .map(|(number, batch)| Batch {
                     number,
                     nonce: Bytes::copy_from_slice(&batch.nonce),

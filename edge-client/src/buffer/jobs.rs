@@ -430,6 +430,7 @@ impl Buffer {
                     let done = BatchCommitted {
                         number: job.id,
                         block: *block,
+                        members: runs_of(job.members.iter().copied()),
                     };
                     inner.engine.settle_batch(job.id, *block);
                     inner.note(What::Note(Event::BatchCommitted(done)));
@@ -460,7 +461,11 @@ impl Buffer {
             number: job.id,
             level: u32::from(level),
         };
-        let pending = self.core.inner.lock().stage(What::Twice(Event::Apart(apart)));
+        let pending = {
+            let mut inner = self.core.inner.lock();
+            inner.engine.batch_closing(job.id, true);
+            inner.stage(What::Twice(Event::Apart(apart)))
+        };
         self.core.kick();
         let mut inner;
         match pending.durable().await {
@@ -472,6 +477,7 @@ impl Buffer {
                 // Its members must not go without it as long as the files say that they go with it.
                 let reason = format!("{reason}; that it is taken apart could not be stored: {error}");
                 inner = self.core.inner.lock();
+                inner.engine.batch_closing(job.id, false);
                 inner.engine.again(job.id, State::CommitError, &reason, again_at);
             }
         }

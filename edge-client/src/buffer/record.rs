@@ -177,13 +177,16 @@ pub(crate) struct Run {
     pub(crate) count: u64,
 }
 
-/// A batch is valid on the ledger, and with it each of its members.
+/// A batch is valid on the ledger, and with it each of its members. They are named again, since copies of them may outlive
+/// the segment that names them first.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct BatchCommitted {
     #[prost(uint64, tag = "1")]
     pub(crate) number: u64,
     #[prost(uint64, tag = "2")]
     pub(crate) block: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) members: Vec<Run>,
 }
 
 /// A batch will never be valid: its members go on without it.

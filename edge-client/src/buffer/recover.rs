@@ -298,10 +298,9 @@ impl Reader {
                 }
             }
             Event::BatchCommitted(done) => {
-                if let Some((batch, _)) = self.batches.remove(&done.number) {
-                    for number in record::numbers_of(&batch.members, MAX_MEMBERS) {
-                        self.engine.remember_end(number, State::Committed, done.block, "");
-                    }
+                self.batches.remove(&done.number);
+                for number in record::numbers_of(&done.members, MAX_MEMBERS) {
+                    self.engine.remember_end(number, State::Committed, done.block, "");
                 }
             }
             Event::Apart(apart) => {
@@ -340,7 +339,10 @@ impl Reader {
             here.before = accepted.number;
         }
         if self.engine.slot(accepted.number).is_some() {
-            self.engine.moved(accepted.number, position);
+            // A copy whose template was torn away could not be read again: the first one stays where it is.
+            if here.template(accepted.template).is_some() {
+                self.engine.moved(accepted.number, position);
+            }
             return;
         }
         if self.engine.is_finished(accepted.number) {

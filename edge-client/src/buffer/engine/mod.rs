@@ -123,6 +123,8 @@ pub(crate) struct BatchState {
     /// Segment of its record; 0 until it is durable.
     pub(crate) segment: u32,
     pub(crate) in_hand: bool,
+    /// That it is taken apart is being written: nothing may say after that that it is open.
+    pub(crate) closing: bool,
 }
 
 #[derive(Debug, Default)]
@@ -641,6 +643,12 @@ impl Engine {
 
     pub(crate) fn batches(&self) -> impl Iterator<Item = (u64, &BatchState)> {
         self.batches.iter().map(|(number, batch)| (*number, batch))
+    }
+
+    pub(crate) fn batch_closing(&mut self, number: u64, closing: bool) {
+        if let Some(batch) = self.batches.get_mut(&number) {
+            batch.closing = closing;
+        }
     }
 
     pub(crate) fn batch_moved(&mut self, number: u64, segment: u32) {

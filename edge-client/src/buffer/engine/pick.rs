@@ -309,6 +309,7 @@ impl Engine {
                 reason: "".into(),
                 segment,
                 in_hand: true,
+                closing: false,
             },
         );
     }
