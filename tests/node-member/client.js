@@ -61,8 +61,8 @@ async function main() {
     const sensor = contractOf(client, enrolled.sensor);
     await step('the trader makes an offer, which is committed under its name', async () => {
         await trader.contract.submitTransaction('offer', offer('rfq-npm'));
-        const text = utf8.decode(await trader.contract.evaluateTransaction('get', 'rfq-npm'));
-        assert.match(text, /trader/, text);
+        const text = utf8.decode(await trader.contract.evaluateTransaction('history', 'rfq-npm'));
+        assert.match(text, /"user":"trader"/, text);
     });
     await step('the contract reads the sensor\'s attribute and refuses it', async () => {
         await assert.rejects(sensor.contract.submitTransaction('offer', offer('rfq-sensor')), (error) => {

@@ -457,7 +457,16 @@ async fn a_gateway_enrols_itself(bench: &Bench) {
     eventually(
         "the gateway is enrolled and serves",
         Duration::from_secs(30),
-        || async { gateway.status().await },
+        || async {
+            // While it waits it answers 503.
+            let url = format!("{}/v1/status", gateway.url());
+            let answer = http(Method::GET, &url, &value!(null)).await?;
+            if answer.status.as_u16() == 200 {
+                Ok(())
+            } else {
+                Err(String::from_utf8_lossy(&answer.body).into_owned())
+            }
+        },
     )
     .await;
     transacts(&gateway, "edge-2").await;

@@ -71,15 +71,18 @@ fn client(session: &Session, peer: PeerRef<'_>) -> Result<PeerClient, CliError> 
         .during(|| format!("peer {}", peer.host()))
 }
 
-/// The network's peers whose organisations are members of the channel, as a peer says: the caller's own, or the next one
-/// that answers. No orderer is needed, so that records can be checked while none is there.
+/// The network's peers whose organisations are members of the channel, as a peer of the caller's organisation says: those of
+/// others take this question from their own people only. No orderer is needed, so that records can be checked while none
+/// is there.
 async fn members<'a>(
     session: &'a Session,
     own: PeerRef<'a>,
     identity: &ClientIdentity,
     channel: &str,
 ) -> Result<Vec<PeerRef<'a>>, CliError> {
-    let others = session.peers().filter(|peer| peer.host() != own.host());
+    let others = session
+        .peers()
+        .filter(|peer| peer.org.msp_id == own.org.msp_id && peer.host() != own.host());
     let mut refusals = Vec::new();
     for peer in std::iter::once(own).chain(others) {
         match ChannelInfo::fetch(&client(session, peer)?, identity, channel).await {
@@ -91,7 +94,7 @@ async fn members<'a>(
         }
     }
     Err(CliError::said(format!(
-        "no peer tells who is a member of channel {channel}: {}",
+        "no peer of the caller's organisation tells who is a member of channel {channel}; start one of them: {}",
         refusals.join("; ")
     )))
 }
