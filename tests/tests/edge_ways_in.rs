@@ -92,7 +92,7 @@ async fn stream_of(network: &Network, stream: &str) -> (u64, u64) {
     let found = all.iter().find(|s| s["stream"] == stream);
     let found = found.unwrap_or_else(|| panic!("no stream {stream} in {summary}"));
     (
-        found["readings"].as_u64().unwrap(),
+        found["count"].as_u64().unwrap(),
         found["missing"].as_u64().unwrap_or(0),
     )
 }
