@@ -1,7 +1,7 @@
 //! The edge gateway is killed again and again, at any moment, while the network behind it is cut, stalled, slowed, half-closed
 //! and corrupted: what it has accepted is on the ledger, in one valid transaction each.
 //!
-//! `SELVEDGE_EDGE_KILLS` sets how many kills there are in each mode; 25 if unset. With some thousands it runs for hours.
+//! `SELVEDGE_EDGE_KILLS` sets how many kills there are in each mode; 40 if unset. A thousand take about ten minutes.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -31,7 +31,7 @@ fn kills() -> u64 {
     std::env::var("SELVEDGE_EDGE_KILLS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(25)
+        .unwrap_or(40)
 }
 
 fn request(stream: &str, sequence: u64, ordered: bool) -> Value {
@@ -102,11 +102,15 @@ impl World {
     }
 
     async fn kill_and_restart(&mut self) {
-        let rest = Duration::from_millis(self.rng.random_range(0..120));
+        let life = Duration::from_millis(self.rng.random_range(0..500));
         let new = self.rng.random_range(1..12);
         self.turn_weather();
-        // The kill comes at any moment of this.
-        let _ = tokio::time::timeout(rest, self.hand_over(new)).await;
+        // The kill comes at any moment: while readings are handed over, or while they are sent.
+        let working = async {
+            self.hand_over(new).await;
+            std::future::pending::<()>().await;
+        };
+        let _ = tokio::time::timeout(life, working).await;
         self.edge.kill();
         self.edge.restart().await;
     }
@@ -194,7 +198,8 @@ async fn storm(network: &Network, mode: &str) -> (u64, u64) {
         for proxy in &world.proxies {
             proxy.cut();
         }
-        while world.next < world.accepted + BACKLOG {
+        let all = world.accepted + BACKLOG;
+        while world.accepted < all {
             world.hand_over(100).await;
         }
         world.clear_up();

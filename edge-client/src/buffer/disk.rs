@@ -77,10 +77,12 @@ impl Folder {
         if let Some(file) = open.get(&segment) {
             return Ok(std::sync::Arc::clone(file));
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.path(segment))?;
+        let path = self.path(segment);
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            // A worn-out card is often only readable: what it holds can still be sent.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&path)?,
+            opened => opened?,
+        };
         let file = std::sync::Arc::new(file);
         if open.len() >= OPEN_FILES {
             // The oldest is the one that is least likely to be read or written again.

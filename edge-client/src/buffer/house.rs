@@ -253,6 +253,7 @@ impl Buffer {
             accepted_s: slot.accepted_s,
             copied: true,
             maybe_sent: inner.engine.slots().marked(number),
+            followed: slot.has(slots::FOLLOWED),
             // What it tells of was told when it was first written.
             tells: None,
             ..accepted

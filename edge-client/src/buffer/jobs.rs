@@ -12,7 +12,7 @@ use super::gaps::DropReason;
 use super::log::{ReadFailed, What, read_back};
 use super::record::{Accepted, Apart, Batch, BatchCommitted, Event, Rebound, Sending, Settled, runs_of};
 use super::request::Template;
-use super::slots::{ALONE, GROUP};
+use super::slots::{self, ALONE, GROUP};
 use super::{Buffer, BufferError, NONCE_BYTES, RECORD_OVERHEAD};
 use crate::identities::IdentityId;
 
@@ -186,7 +186,7 @@ impl Buffer {
             identity: template.identity,
             attempts: u32::from(slot.attempts),
             retry_conflicts: template.retry_conflicts,
-            followed: inner.engine.followed_by(number) != 0,
+            followed: slot.has(slots::FOLLOWED),
             maybe_sent: inner.engine.slots().marked(number),
             recovered: number < self.first_number,
         })

@@ -119,6 +119,9 @@ pub(crate) struct Accepted {
     /// Number in whose place it stands in the order of its source; 0 for its own.
     #[prost(uint64, tag = "11")]
     pub(crate) place: u64,
+    /// It lost a race, and the request that follows it is on disk. Only in copies; otherwise that one says so.
+    #[prost(bool, tag = "12")]
+    pub(crate) followed: bool,
 }
 
 /// Where requests go.

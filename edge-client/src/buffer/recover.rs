@@ -1,6 +1,6 @@
 //! Reading the segments at start: what was accepted and is not finished is open again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,6 +42,8 @@ struct Reader {
     batches: BTreeMap<u64, (record::Batch, u32)>,
     /// Groups of which requests may have been sent, with the segments that say so; they hold for copies behind them too.
     marks: BTreeMap<u64, u32>,
+    /// Requests of which a follower was on disk.
+    followed: BTreeSet<u64>,
 }
 
 struct Segment {
@@ -103,9 +105,16 @@ pub(crate) fn recover(disk: &dyn Disk, engine: Engine, dir: &str) -> Result<Reco
         lost: 0,
         batches: BTreeMap::new(),
         marks: BTreeMap::new(),
+        followed: BTreeSet::new(),
     };
     let segments = disk.list().map_err(failed)?;
     let last = segments.last().copied();
+    if let Some(last) = last
+        && let Err(error) = disk.sync(last)
+    {
+        // What a killed process wrote may be in the page cache alone, and must not be lost after it was acted on.
+        tracing::warn!(%error, "the last file of the buffer cannot be made durable");
+    }
     let mut torn = None;
     for (index, segment) in segments.iter().copied().enumerate() {
         let length = disk.length(segment).map_err(failed)?;
@@ -139,6 +148,9 @@ pub(crate) fn recover(disk: &dyn Disk, engine: Engine, dir: &str) -> Result<Reco
     reader.engine.given(reader.next_number);
     for (group, segment) in std::mem::take(&mut reader.marks) {
         reader.engine.mark(group, segment);
+    }
+    for number in std::mem::take(&mut reader.followed) {
+        reader.engine.has_follower(number);
     }
     reader.engine.recovered();
     Ok(Recovered {
@@ -334,6 +346,12 @@ impl Reader {
 
     fn accepted(&mut self, here: &mut Segment, accepted: Accepted, position: Position) {
         self.next_number = self.next_number.max(accepted.number + 1);
+        if accepted.follows != 0 {
+            self.followed.insert(accepted.follows);
+        }
+        if accepted.followed {
+            self.followed.insert(accepted.number);
+        }
         if !accepted.copied {
             self.close_hole(here, accepted.number);
             here.before = accepted.number;

@@ -42,6 +42,8 @@ pub(crate) const AGAIN: u8 = 16;
 pub(crate) const HEAD: u8 = 32;
 /// An orderer may have seen it, and the disk did not take the note.
 pub(crate) const SENT: u8 = 64;
+/// It lost a race, and the request that follows it is on disk.
+pub(crate) const FOLLOWED: u8 = 128;
 
 /// A level at which a request goes alone.
 pub(crate) const ALONE: u8 = 64;

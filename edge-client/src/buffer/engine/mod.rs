@@ -309,9 +309,19 @@ impl Engine {
         self.open_bytes = self.open_bytes - u64::from(before.1) + u64::from(position.bytes);
     }
 
+    /// The request that follows this one is on disk.
+    pub(crate) fn has_follower(&mut self, number: u64) {
+        if let Some(slot) = self.slots.get_mut(number) {
+            slot.set(slots::FOLLOWED, true);
+        }
+    }
+
     /// The request is on disk: it may be sent.
     pub(crate) fn durable(&mut self, number: u64, position: Position) {
         self.moved(number, position);
+        if let Some(loser) = self.follows.get(&number).copied() {
+            self.has_follower(loser);
+        }
         if let Some(slot) = self.slots.get_mut(number) {
             slot.set(slots::DURABLE, true);
             self.totals.accepted += 1;
