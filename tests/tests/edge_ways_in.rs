@@ -169,7 +169,8 @@ async fn read_stream(edge: &str, count: usize) -> Vec<String> {
                 text.clone_into(&mut kind);
             } else if line.is_empty() && !id.is_empty() {
                 last.clone_from(&id);
-                if kind == "shipment.violation" {
+                // Chunked transfer ends a chunk with an empty line of its own, which is no second event.
+                if std::mem::take(&mut kind) == "shipment.violation" {
                     ids.push(id.clone());
                 }
                 if ids.len() == count {
