@@ -5,6 +5,8 @@
 //! selvedge-edge enroll | reenroll | doctor | diag | status
 //! ```
 
+mod heap;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -57,6 +59,7 @@ fn fail(why: &dyn std::fmt::Display) -> ExitCode {
 }
 
 fn main() -> ExitCode {
+    heap::keep_small();
     #[cfg(feature = "pkcs11")]
     selvedge_pkcs11::install();
     let cli = Cli::parse();

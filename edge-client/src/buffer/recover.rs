@@ -346,7 +346,8 @@ impl Reader {
 
     fn accepted(&mut self, here: &mut Segment, accepted: Accepted, position: Position) {
         self.next_number = self.next_number.max(accepted.number + 1);
-        if accepted.follows != 0 {
+        // One whose template was torn away cannot be read again: it is not there, and a loser has no follower in it.
+        if accepted.follows != 0 && here.template(accepted.template).is_some() {
             self.followed.insert(accepted.follows);
         }
         if accepted.followed {
