@@ -95,7 +95,11 @@ mod tests {
             not_before: 0,
             not_after: 4_000_000_000,
         };
-        CertificateAuthority::generate_root(&CaSubject::default(), &validity).unwrap()
+        let subject = CaSubject {
+            common_name: "ca.org1.example.com".into(),
+            ..CaSubject::default()
+        };
+        CertificateAuthority::generate_root(&subject, &validity).unwrap()
     }
 
     fn list(authority: &CertificateAuthority, serials: &[u8], number: u64) -> Bytes {

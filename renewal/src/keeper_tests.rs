@@ -108,7 +108,7 @@ impl World {
             ip_addresses: vec!["127.0.0.1".parse().unwrap()],
             attributes: BTreeMap::new(),
             usage,
-            not_before: SystemClock.now() - 300,
+            not_before: SystemClock.now() - 300 + days.min(0) * 2 * DAY,
             not_after: SystemClock.now() + days * DAY,
             subject_extra: SubjectExtra::default(),
         };

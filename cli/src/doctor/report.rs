@@ -203,7 +203,11 @@ mod tests {
             not_before: 0,
             not_after: 1_000_000_000 + days * SECONDS_PER_DAY,
         };
-        let made = CertificateAuthority::generate_root(&CaSubject::default(), &validity).unwrap();
+        let subject = CaSubject {
+            common_name: "ca.org1.example.com".into(),
+            ..CaSubject::default()
+        };
+        let made = CertificateAuthority::generate_root(&subject, &validity).unwrap();
         made.certificate().clone()
     }
 
