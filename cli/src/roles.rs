@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use selvedge_operations::{OperationsConfig, process_log};
+use selvedge_operations::{OperationsConfig, keep_memory_small, process_log};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{ConfigArg, RoleCommand};
@@ -64,6 +64,7 @@ pub(crate) async fn run_node(kind: NodeKind, config: &Path, stop: CancellationTo
 
 async fn start(kind: NodeKind, command: RoleCommand) -> Result<(), CliError> {
     let RoleCommand::Start(args) = command;
+    tokio::spawn(keep_memory_small());
     run_node(kind, &args.config, stop_signal()?).await
 }
 

@@ -18,6 +18,7 @@ mod grpc;
 mod health;
 mod log_spec;
 mod logging;
+mod memory;
 mod metrics;
 mod process;
 
@@ -27,4 +28,5 @@ pub use grpc::{GrpcMetrics, MethodKind};
 pub use health::{FailedCheck, Health};
 pub use log_spec::{LogControl, LogControlError, LogSpec, LogSpecError};
 pub use logging::{init_log, process_log};
+pub use memory::{give_memory_back, keep_memory_small};
 pub use metrics::{Counter, Durations, Metrics, Sample};

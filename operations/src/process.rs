@@ -65,7 +65,7 @@ fn resident_bytes(status: &str) -> Option<f64> {
 }
 
 /// The name in parentheses may hold spaces and parentheses itself, so fields are counted from its end.
-fn cpu_seconds(stat: &str) -> Option<f64> {
+pub(crate) fn cpu_seconds(stat: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let user: f64 = fields.next()?.parse().ok()?;
     let system: f64 = fields.next()?.parse().ok()?;

@@ -30,6 +30,8 @@ const SUPPLIER_DOMAIN: &str = "org2.example.com";
 const DEVICE: &str = "container-tracker";
 const SHIPMENT: &str = "shipment-1";
 const POLL: Duration = Duration::from_millis(20);
+/// How long the nodes are left alone before their memory counts as that of idle ones.
+const UNTIL_IDLE: Duration = Duration::from_secs(3);
 /// A step that takes longer than this has failed.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -166,11 +168,6 @@ impl Demo {
                 &contracts,
             ])
             .await?;
-        let memory = network::memory_report(&Session::open(&self.dir)?);
-        let (pages, nodes): (Vec<_>, Vec<_>) = memory.iter().partition(|(id, _, _)| id.starts_with("api."));
-        let idle: u64 = nodes.iter().map(|(_, now, _)| now).sum();
-        let pages: u64 = pages.iter().map(|(_, now, _)| now).sum();
-
         self.shell.step(
             "A buyer (Org1) offers: stainless steel cutting, 200 pieces at 20 USD, kept cool on the way",
         );
@@ -183,13 +180,18 @@ impl Demo {
             "target": "Org2MSP",
         });
         self.invoke(BUYER, "rfq", "offer", &[&offer.to_string()]).await?;
-        self.figure("memory of orderers, peers and authorities, idle", mib(idle));
-        self.figure("memory of both REST interfaces, idle", mib(pages));
         self.figure(
             "network up to first committed transaction",
             seconds(started.elapsed()),
         );
-        Session::open(&self.dir)
+        let session = Session::open(&self.dir)?;
+        tokio::time::sleep(UNTIL_IDLE).await;
+        let memory = network::memory_report(&session);
+        self.figure(
+            &format!("memory of all {} processes, idle", memory.len()),
+            mib(memory.iter().map(|(_, now, _)| now).sum()),
+        );
+        Ok(session)
     }
 
     async fn invoke(

@@ -1,5 +1,7 @@
 //! All nodes in one process, for development.
 
+use selvedge_operations::keep_memory_small;
+
 use crate::error::CliError;
 use crate::network::nodes;
 use crate::roles;
@@ -11,6 +13,7 @@ pub(crate) const ALL_NODES: &str = "all-nodes";
 /// Runs every node until SIGTERM or SIGINT; if one fails, all stop and its error is returned.
 pub(super) async fn run_all(session: &Session) -> Result<(), CliError> {
     let stop = roles::stop_signal()?;
+    tokio::spawn(keep_memory_small());
     let mut running = tokio::task::JoinSet::new();
     for node in nodes::all(session) {
         let (stop, config) = (stop.clone(), node.layout.config());

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::probe::{Question, Said, check_identity};
 use crate::channel::PeerChannel;
 use crate::context::PeerContext;
+use crate::endorser::Purpose;
 use crate::gateway::{GatewayPeer, Peers};
 
 /// How long an answer is good, and how long a peer that gave none is not asked again.
@@ -146,7 +147,9 @@ impl Members {
 
     async fn ask(&self, channel: &str, bundle: &Bundle, peer: &GatewayPeer) -> Result<Said, String> {
         let question = Question::new(&self.context.identity(), channel)?;
-        let asked = self.peers.endorse(bundle, peer, &question.proposal);
+        let asked = self
+            .peers
+            .endorse(Purpose::Endorse, bundle, peer, &question.proposal);
         let answer = tokio::time::timeout(PATIENCE, asked)
             .await
             .map_err(|_| format!("no answer within {} ms", PATIENCE.as_millis()))?

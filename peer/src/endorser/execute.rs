@@ -9,8 +9,8 @@ use selvedge_channel::Bundle;
 use selvedge_msp::Identity;
 use selvedge_proto::{protos, rwset};
 
-use super::Endorser;
 use super::unpack::Unpacked;
+use super::{Endorser, Purpose};
 use crate::chaincode::simulator::SharedSimulator;
 use crate::chaincode::state::ChannelState;
 use crate::chaincode::{Invocation, Simulator, TxContext};
@@ -45,6 +45,7 @@ struct Ran {
 impl Endorser {
     pub(super) fn execute(
         &self,
+        purpose: Purpose,
         proposal: &Unpacked,
         creator: Arc<Identity>,
         on: Option<OnChannel>,
@@ -75,7 +76,7 @@ impl Endorser {
             // Without a channel there is nothing to endorse.
             None => answer(ran.response),
             Some((channel, _)) => self
-                .respond(proposal, &tx, ran, simulator.as_ref(), channel)
+                .respond(purpose, proposal, &tx, ran, simulator.as_ref(), channel)
                 .unwrap_or_else(|why| could_not(format!("error in simulation: {why}"))),
         }
     }
@@ -150,6 +151,7 @@ impl Endorser {
     /// Builds the answer of a chaincode that ran to its end on a channel, and endorses it unless it failed.
     fn respond(
         &self,
+        purpose: Purpose,
         proposal: &Unpacked,
         tx: &TxContext,
         ran: Ran,
@@ -169,6 +171,9 @@ impl Endorser {
                 (results.public.encode_to_vec().into(), Some(interest))
             }
         };
+        if purpose == Purpose::Evaluate && !failed {
+            return Ok(answer(ran.response));
+        }
         let action = protos::ChaincodeAction {
             results,
             events: ran.event.map(|e| e.encode_to_vec().into()).unwrap_or_default(),

@@ -41,6 +41,15 @@ pub enum EndorseOutcome {
     Filtered(String),
 }
 
+/// What becomes of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It is endorsed, for a transaction.
+    Endorse,
+    /// Only the contract's response is wanted: nothing is signed.
+    Evaluate,
+}
+
 /// Settings of the endorser.
 #[derive(Clone)]
 pub struct EndorserConfig {
@@ -113,8 +122,21 @@ impl Endorser {
 
     /// Processes a proposal on a thread of the endorser's own; waits while as many as allowed are running.
     pub async fn process_proposal(&self, proposal: protos::SignedProposal) -> EndorseOutcome {
+        self.process_for(Purpose::Endorse, proposal).await
+    }
+
+    /// As [`Self::process_proposal`], for a given purpose.
+    pub(crate) async fn process_for(
+        &self,
+        purpose: Purpose,
+        proposal: protos::SignedProposal,
+    ) -> EndorseOutcome {
         let this = self.clone();
-        let outcome = self.inner.pool.run(move || this.process(&proposal)).await;
+        let outcome = self
+            .inner
+            .pool
+            .run(move || this.judge_and_run(purpose, &proposal))
+            .await;
         outcome.unwrap_or_else(|| {
             tracing::error!("endorsing a proposal failed inside the peer");
             EndorseOutcome::Refused(
@@ -125,6 +147,10 @@ impl Endorser {
 
     /// Processes a proposal on the calling thread.
     pub fn process(&self, proposal: &protos::SignedProposal) -> EndorseOutcome {
+        self.judge_and_run(Purpose::Endorse, proposal)
+    }
+
+    fn judge_and_run(&self, purpose: Purpose, proposal: &protos::SignedProposal) -> EndorseOutcome {
         let started = Instant::now();
         let config = &self.inner.config;
         let metrics = self.inner.runtime.metrics();
@@ -138,7 +164,7 @@ impl Endorser {
             metrics.invalid.count(&[]);
             return EndorseOutcome::Filtered(why);
         }
-        match self.process_filtered(proposal, started) {
+        match self.process_filtered(purpose, proposal, started) {
             Ok(response) => EndorseOutcome::Answered(Box::new(response)),
             Err(why) => EndorseOutcome::Refused(why),
         }
@@ -146,6 +172,7 @@ impl Endorser {
 
     fn process_filtered(
         &self,
+        purpose: Purpose,
         proposal: &protos::SignedProposal,
         started: Instant,
     ) -> Result<protos::ProposalResponse, String> {
@@ -163,7 +190,7 @@ impl Endorser {
         if id.is_empty() {
             let creator = authenticate(&context.local_msp(), &signed)
                 .map_err(|why| denied(format!("access denied: channel [] {why}")))?;
-            let answer = self.execute(&proposal, creator, None);
+            let answer = self.execute(purpose, &proposal, creator, None);
             self.count(id, &proposal.chaincode, &answer, started);
             return Ok(answer);
         }
@@ -182,7 +209,7 @@ impl Endorser {
         checks::is_new(&proposal, &channel).inspect_err(|_| metrics.duplicates.count(&place))?;
         checks::may_propose(&proposal, &bundle, &creator)
             .inspect_err(|_| metrics.not_allowed.count(&place))?;
-        let answer = self.execute(&proposal, creator, Some((channel, bundle)));
+        let answer = self.execute(purpose, &proposal, creator, Some((channel, bundle)));
         self.count(id, &proposal.chaincode, &answer, started);
         Ok(answer)
     }

@@ -19,6 +19,7 @@ use super::requirement::Signer;
 use super::status::{Detail, status};
 use super::{Inner, deadline, plan};
 use crate::channel::PeerChannel;
+use crate::endorser::Purpose;
 use crate::stranger::{self, Stranger};
 
 const FIRST_EXPIRED: &str = "endorsement timeout expired while collecting first endorsement";
@@ -106,7 +107,7 @@ impl Collection<'_> {
     async fn ask(&self, peer: &GatewayPeer) -> Outcome {
         self.gateway
             .peers
-            .endorse(&self.bundle, peer, &self.proposed.signed)
+            .endorse(Purpose::Endorse, &self.bundle, peer, &self.proposed.signed)
             .await
     }
 

@@ -10,6 +10,7 @@ use super::proposal::Proposed;
 use super::status::{Detail, status};
 use super::{Inner, deadline};
 use crate::channel::PeerChannel;
+use crate::endorser::Purpose;
 use crate::stranger::{self, Stranger};
 
 impl Inner {
@@ -101,7 +102,9 @@ impl Inner {
         let mut details: Vec<Detail> = Vec::new();
         let mut last = Code::Unavailable;
         for peer in &candidates {
-            let asked = self.peers.endorse(&bundle, peer, &proposed.signed);
+            let asked = self
+                .peers
+                .endorse(Purpose::Evaluate, &bundle, peer, &proposed.signed);
             let Some(outcome) = deadline::within(deadline, asked).await else {
                 return Err(status(
                     Code::DeadlineExceeded,

@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use super::outcome::{self, Failure, Outcome};
 use super::status::Detail;
 use crate::config::GatewayPeerConfig;
-use crate::endorser::Endorser;
+use crate::endorser::{Endorser, Purpose};
 
 /// How long a peer that could not be reached is asked last.
 const REST: Duration = Duration::from_secs(5);
@@ -153,9 +153,10 @@ impl Peers {
         local.into_iter().chain(others).collect()
     }
 
-    /// Sends a proposal to a peer and judges its answer.
+    /// Sends a proposal to a peer and judges its answer. Other peers always endorse; the protocol knows nothing else.
     pub(crate) async fn endorse(
         &self,
+        purpose: Purpose,
         bundle: &Bundle,
         peer: &GatewayPeer,
         proposal: &protos::SignedProposal,
@@ -163,7 +164,7 @@ impl Peers {
         let limit = self.endorsement_timeout;
         let asked = async {
             if peer.is_local {
-                return outcome::of_local(self.endorser.process_proposal(proposal.clone()).await);
+                return outcome::of_local(self.endorser.process_for(purpose, proposal.clone()).await);
             }
             let channel = match self.connection(bundle, peer) {
                 Ok(channel) => channel,

@@ -5,7 +5,6 @@
 //! randomness, no threads, NaNs are canonical, and the limit on work is fuel. The time limit is a local backstop.
 
 mod cache;
-mod heap;
 mod host;
 mod imports;
 mod limits;
@@ -156,7 +155,7 @@ impl WasmEngine {
     /// Compiles a module and checks that it speaks the ABI. `Err` says what is wrong with it.
     pub(crate) fn compile(&self, wasm: &[u8]) -> Result<CompiledModule, String> {
         let module = Module::new(&self.engine, wasm);
-        heap::give_back();
+        selvedge_operations::give_memory_back();
         let module =
             module.map_err(|e| format!("contract.wasm is not a module that this peer can run: {e:#}"))?;
         self.ready(&module)
