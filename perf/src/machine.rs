@@ -7,6 +7,8 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+use crate::reference;
+
 /// Clock ticks a second in `/proc/PID/stat`: the same on every Linux of our architectures.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -23,6 +25,9 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// Load average over a minute before the first run: other work falsifies the rates.
     pub(crate) load_before: String,
+    /// Signatures that one core checks in a second while all do so; absent in older reports.
+    #[serde(default)]
+    pub(crate) checks_per_core: u64,
 }
 
 /// CPU time in seconds.
@@ -69,14 +74,16 @@ impl Machine {
             .and_then(|v| v.trim_end_matches(" kB").parse().ok())
             .unwrap_or(0);
         let load = read("/proc/loadavg");
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
         Self {
             cpu: field(&read("/proc/cpuinfo"), "model name")
                 .unwrap_or("unknown")
                 .to_owned(),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            cores,
             memory_mib: kib / 1024,
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             load_before: load.split(' ').next().unwrap_or_default().to_owned(),
+            checks_per_core: reference::checks_per_core(cores),
         }
     }
 }

@@ -20,6 +20,7 @@ mod network;
 mod ordering;
 mod presigned;
 mod progress;
+mod reference;
 mod report;
 
 use std::pin::Pin;

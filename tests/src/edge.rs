@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::network::text;
 use crate::process::{NodeFiles, kill, runs};
-use crate::{Network, eventually, ports};
+use crate::{EdgeProgram, Network, eventually, ports};
 
 /// A device that an organisation's authority has enrolled.
 #[derive(Debug, Clone)]
@@ -63,6 +63,7 @@ impl Network {
 /// An edge gateway process. It ends with its value.
 #[derive(Debug)]
 pub struct Edge {
+    program: EdgeProgram,
     files: NodeFiles,
     scratch: PathBuf,
     pid: AtomicU32,
@@ -80,8 +81,29 @@ impl Edge {
         Self::start_with(network, folder, device, peers, &json!({})).await
     }
 
+    /// As [`Self::start_in`], with another program; its folder has the device's name.
+    pub async fn start_as(
+        program: EdgeProgram,
+        network: &Network,
+        device: &Device,
+        peers: &[(&str, &str)],
+    ) -> Self {
+        Self::begin(program, network, &device.name, device, peers, &json!({})).await
+    }
+
     /// As [`Self::start_in`], with more settings.
     pub async fn start_with(
+        network: &Network,
+        folder: &str,
+        device: &Device,
+        peers: &[(&str, &str)],
+        more: &Value,
+    ) -> Self {
+        Self::begin(EdgeProgram::here(), network, folder, device, peers, more).await
+    }
+
+    async fn begin(
+        program: EdgeProgram,
         network: &Network,
         folder: &str,
         device: &Device,
@@ -129,6 +151,7 @@ impl Edge {
         std::fs::write(files.config(), serde_yaml_ng::to_string(&config).expect("YAML"))
             .expect("the configuration");
         let edge = Self {
+            program,
             files,
             scratch: network.scratch().to_owned(),
             pid: AtomicU32::new(0),
@@ -156,7 +179,8 @@ impl Edge {
 
     /// Starts the process again after [`Self::kill`].
     pub async fn restart(&self) {
-        self.pid.store(self.files.start("edge"), Ordering::Relaxed);
+        let pid = self.files.start_program(self.program.command());
+        self.pid.store(pid, Ordering::Relaxed);
         eventually("the edge gateway serves", Duration::from_secs(20), || async {
             let answer = http(Method::GET, &format!("{}/healthz", self.url()), &Value::Null).await;
             answer.map_err(|e| format!("{e}; its log:\n{}", self.log()))
@@ -177,6 +201,16 @@ impl Edge {
 
     fn pid(&self) -> u32 {
         self.pid.load(Ordering::Relaxed)
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.files.config()
+    }
+
+    /// Its log file.
+    pub fn log_file(&self) -> PathBuf {
+        self.files.log()
     }
 
     /// Base of its REST interface.

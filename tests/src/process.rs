@@ -12,6 +12,12 @@ fn target_profile_dir() -> PathBuf {
     deps.parent().unwrap_or(deps).to_owned()
 }
 
+/// Cargo's target folder, with the builds for other machines.
+pub(crate) fn target_dir() -> PathBuf {
+    let profile = target_profile_dir();
+    profile.parent().unwrap_or(&profile).to_owned()
+}
+
 /// The binary under test.
 pub(crate) fn binary() -> PathBuf {
     let path =
@@ -78,13 +84,20 @@ impl NodeFiles {
 
     /// Starts the node again with its configuration file; its output is appended to its log.
     pub(crate) fn start(&self, role: &str) -> u32 {
+        let mut command = Command::new(binary());
+        command.arg(role);
+        self.start_program(command)
+    }
+
+    /// The same with another program, whose command `start` takes the file.
+    pub(crate) fn start_program(&self, mut command: Command) -> u32 {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.log())
             .expect("log file");
-        let child = Command::new(binary())
-            .args([role, "start", "--config"])
+        let child = command
+            .args(["start", "--config"])
             .arg(self.config())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log file"))

@@ -28,8 +28,14 @@ impl Report {
     pub(crate) fn markdown(&self) -> String {
         let machine = &self.machine;
         let mut text = format!(
-            "{}, {} cores, {} MiB, Linux {}, load before {}; network and load on the same cores.\n\n",
-            machine.cpu, machine.cores, machine.memory_mib, machine.kernel, machine.load_before
+            "{}, {} cores, {} MiB, Linux {}, load before {}; {} P-256 checks a second on each core when all check; network and \
+             load on the same cores.\n\n",
+            machine.cpu,
+            machine.cores,
+            machine.memory_mib,
+            machine.kernel,
+            machine.load_before,
+            machine.checks_per_core
         );
         self.targets(&mut text);
         self.summary(&mut text);
