@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use selvedge_callbacks::CallbackSettings;
 use selvedge_comm::{ClientAuth, ServerTls, TlsIdentity};
 use selvedge_operations::OperationsConfig;
 use selvedge_sdk::{ClientTls, Endpoint};
@@ -53,6 +54,9 @@ pub struct ApiConfig {
     /// Limits per caller.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// Web hooks: limits, pauses, and where they may go.
+    #[serde(default)]
+    pub callbacks: CallbackSettings,
     /// A proxy on this machine hands requests on, and says in `X-Forwarded-For` whose they are. Only what comes from
     /// loopback is believed.
     #[serde(default)]
@@ -218,6 +222,7 @@ impl ApiConfig {
         at(&mut self.msp_dir);
         at(&mut self.data_dir);
         self.visitor_msp_dir.iter_mut().for_each(at);
+        self.callbacks.tls_roots.iter_mut().for_each(at);
         for user in &mut self.users {
             at(&mut user.msp_dir);
         }

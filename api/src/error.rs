@@ -49,6 +49,9 @@ pub enum ApiError {
     /// The operations endpoint cannot be opened.
     #[error(transparent)]
     Operations(#[from] selvedge_operations::OperationsError),
+    /// The subscriptions cannot be opened.
+    #[error(transparent)]
+    Callbacks(#[from] selvedge_callbacks::CallbackError),
     /// The network's answer is not usable.
     #[error(transparent)]
     Sdk(#[from] SdkError),

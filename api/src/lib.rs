@@ -6,7 +6,8 @@
 //! ```text
 //!  browser, ERP ── limits ─► who calls? ─► view ─► handler ─┬─► Gateway (the caller's identity) ─► peer: contracts
 //!                  (address)  certificate   in-house         ├─► PeerClient ─► peer: blocks, transactions
-//!                             or token      or public        └─► Index ◄── Follower ◄── peer: every block, as it commits
+//!                             or token      or public        ├─► Index ◄── Follower ◄── peer: every block, as it commits
+//!                                                            └─► Hub: web hooks, each under its owner's identity
 //! ```
 //!
 //! The [`index`] is a cache of what the peer has: delete it, and it is built again. Everything that is asked of a

@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use selvedge_callbacks::Hub;
 use selvedge_comm::{CommError, bind, serve_http};
 use selvedge_operations::{Counter, FailedCheck, Operations, OperationsListener};
 use selvedge_renewal::{Keeper, Keeping};
@@ -16,7 +17,7 @@ use crate::ApiError;
 use crate::auth::{AccessLog, Attempts, Gate, Limiter, Streams, Tokens, Users};
 use crate::config::ApiConfig;
 use crate::index::Index;
-use crate::network::{Network, Seed};
+use crate::network::{Network, OwnersEvents, Seed};
 use crate::routes::{App, router};
 
 /// How long a link for a browser, or a challenge, counts.
@@ -33,6 +34,7 @@ pub struct Api {
     server: JoinHandle<Result<(), CommError>>,
     tasks: Vec<JoinHandle<()>>,
     operations: Option<JoinHandle<Result<(), CommError>>>,
+    hub: Arc<Hub>,
     _keeping: Keeping,
 }
 
@@ -107,6 +109,21 @@ impl Api {
             source,
         })?;
         let url = config.url(address);
+        // Not before the address is ours: a second server on the same folder must not send anything.
+        let endpoints = config
+            .peers
+            .iter()
+            .map(|peer| peer.endpoint())
+            .collect::<Result<Vec<_>, _>>()?;
+        let hub = Hub::start(
+            Arc::new(OwnersEvents::new(
+                endpoints,
+                Arc::clone(&users),
+                config.channels.clone(),
+            )),
+            &config.data_dir.join("subscriptions"),
+            config.callbacks.clone(),
+        )?;
         let stop = CancellationToken::new();
         let counter = Counter::new(
             "selvedge_api_requests",
@@ -149,7 +166,7 @@ impl Api {
         let server = tokio::spawn(serve_http(
             listener,
             tls,
-            router(app),
+            router(app, Arc::clone(&hub)),
             stop.clone().cancelled_owned(),
         ));
         let tasks = vec![
@@ -164,6 +181,7 @@ impl Api {
             server,
             tasks,
             operations: watching,
+            hub,
             _keeping: keeping,
         })
     }
@@ -184,6 +202,7 @@ impl Api {
     /// The server had failed before.
     pub async fn stop(self) -> Result<(), ApiError> {
         self.stop.cancel();
+        self.hub.stop().await;
         for task in self.tasks {
             // A follower has nothing to tell: the index shows how far it came.
             drop(task.await);

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use selvedge_api::{
     ApiConfig, ContractNames, GatewayConfig, LimitsConfig, NodeConfig, TlsConfig, UserConfig,
 };
+use selvedge_callbacks::CallbackSettings;
 use selvedge_comm::{HttpClient, Method};
 use selvedge_sdk::{ClientIdentity, ClientTls};
 use serde_json::{Value, json};
@@ -181,6 +182,7 @@ pub(crate) fn config_of(
         contracts: ContractNames::default(),
         token_life: TOKEN_LIFE,
         limits: LimitsConfig::default(),
+        callbacks: CallbackSettings::default(),
         behind_proxy: false,
         operations: None,
     })

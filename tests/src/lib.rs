@@ -43,6 +43,7 @@ mod process;
 mod proxy;
 pub mod python;
 pub mod raw;
+mod receiver;
 mod wait;
 
 pub use authority::{CaServer, INTERMEDIATE, NetworkAuthority, ROOT};
@@ -52,6 +53,7 @@ pub use edge_program::EdgeProgram;
 pub use network::{Network, ORG1_PEER, ORG2_PEER, Options};
 pub use portal::Portal;
 pub use proxy::Proxy;
+pub use receiver::{Delivery, Receiver};
 pub use wait::{Cases, case, eventually, within};
 
 /// The channel of every test network.

@@ -8,7 +8,7 @@ use selvedge_comm::{HttpAnswer, HttpClient, Method};
 use selvedge_sdk::{ClientTls, TlsIdentity};
 use serde_json::Value;
 
-use crate::process::{NodeFiles, kill, runs};
+use crate::process::{NodeFiles, kill, runs, terminate};
 use crate::{CHANNEL, Network, eventually, ports};
 
 /// A REST interface process. It ends with its value.
@@ -98,6 +98,11 @@ impl Portal {
             self.files.log_tail(20)
         );
         kill(pid);
+    }
+
+    /// Ends the process as an administrator would, and waits until it is gone.
+    pub async fn stop(&self) {
+        terminate(self.pid.load(Ordering::Relaxed)).await;
     }
 
     /// Base of its addresses.

@@ -144,6 +144,15 @@ pub(crate) fn kill(pid: u32) {
     }
 }
 
+/// Asks one of our processes to end, and waits until it has.
+pub(crate) async fn terminate(pid: u32) {
+    signal(pid, "TERM");
+    crate::eventually("the process ends", Duration::from_secs(20), || async {
+        if has_ended(pid) { Ok(()) } else { Err(pid) }
+    })
+    .await;
+}
+
 /// Whether nothing of a process is left but, perhaps, a zombie for its parent. Its memory goes before its sockets and
 /// locks do, and its first thread may go before the others, so only the end of all threads counts.
 fn has_ended(pid: u32) -> bool {

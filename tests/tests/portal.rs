@@ -13,7 +13,7 @@ use std::time::Duration;
 use selvedge_comm::Method;
 use selvedge_sdk::TlsIdentity;
 use selvedge_system_tests::{
-    CHANNEL, Edge, Network, ORG2_PEER, Options, Portal, case, checker, eventually, npm, within,
+    CHANNEL, Edge, Network, ORG2_PEER, Options, Portal, Receiver, case, checker, eventually, npm, within,
 };
 use serde_json::{Value, json};
 
@@ -43,7 +43,13 @@ fn offer(id: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn programs_use_the_interface() {
     let network = network().await;
-    let buyer = Portal::start(&network, "org1.example.com", &["--visitor", "User2"]).await;
+    let visitor = ["--visitor", "User2"];
+    let buyer = Portal::start_with(&network, "org1.example.com", &visitor, |config| {
+        config["callbacks"]["allow_http"] = json!(true);
+        config["callbacks"]["first_pause"] = json!("50ms");
+        config["callbacks"]["longest_pause"] = json!("500ms");
+    })
+    .await;
     let supplier = Portal::start(&network, "org2.example.com", &[]).await;
     let token = buyer.login(&network, "User1", &["--token"]).await;
     let other = supplier.login(&network, "User1", &["--token"]).await;
@@ -62,6 +68,11 @@ async fn programs_use_the_interface() {
     case("blocks, transactions, history, search", look(&buyer, &token)).await;
     case("the two views", views(&buyer, &supplier)).await;
     case("events are resumed where they broke off", events(&buyer, &token)).await;
+    case(
+        "web hooks through a failing receiver and restarts",
+        web_hooks(&network, &buyer, &token, &supplier, &other),
+    )
+    .await;
     case("the index is built again", rebuild(&network, &buyer)).await;
     drop((buyer, supplier));
     checker::check(&network).await;
@@ -401,6 +412,114 @@ async fn events(portal: &Portal, token: &str) {
     assert_eq!((both[0].0.as_str(), both[0].1.as_str()), ("0.end", "block"));
 }
 
+/// Every event of the RFQ contract, by the ids that a stream from the beginning gives them.
+async fn all_events(portal: &Portal, token: &str, count: usize) -> Vec<String> {
+    let path = format!("/v1/events?channel={CHANNEL}&chaincode=rfq&name=rfq.*&from=oldest");
+    let all = read_events(portal, &path, token, count + 1).await;
+    assert_eq!(all[0].1, "selvedge.start");
+    all.into_iter().skip(1).map(|(id, _, _)| id).collect()
+}
+
+async fn web_hooks(network: &Network, buyer: &Portal, token: &str, supplier: &Portal, other: &str) {
+    let receiver = Receiver::start(1).await;
+    let hook = json!({
+        "id": "erp", "channel": CHANNEL, "chaincode": "rfq", "name": "rfq.*", "from": "oldest",
+        "webhook": { "url": receiver.url(), "secret": receiver.secret() },
+    });
+    let subscriptions = "/v1/subscriptions";
+    let (status, why) = buyer.ask(Method::POST, subscriptions, None, &hook).await;
+    assert_eq!(status, 401, "{why}");
+    let (status, made) = buyer.ask(Method::POST, subscriptions, Some(token), &hook).await;
+    assert_eq!(
+        (status, &made["secret"]),
+        (201, &json!(receiver.secret())),
+        "{made}"
+    );
+    let taken = async |count: usize| {
+        eventually("the receiver has them", Duration::from_secs(30), || async {
+            let taken: Vec<String> = receiver.taken().into_iter().map(|d| d.id).collect();
+            if taken.len() >= count {
+                Ok(taken)
+            } else {
+                Err(taken.join(", "))
+            }
+        })
+        .await
+    };
+    assert_eq!(taken(3).await, all_events(buyer, token, 3).await);
+    assert_eq!((receiver.refused(), receiver.forged()), (1, 0));
+    let first = &receiver.taken()[0].event;
+    assert_eq!(
+        (&first["name"], &first["payload"]["id"]),
+        (&json!("rfq.offered"), &json!(RFQ))
+    );
+
+    // Another user of the same server sees and touches nothing of it.
+    let stranger = buyer.login(network, "User2", &["--token"]).await;
+    let (_, list) = buyer
+        .ask(Method::GET, subscriptions, Some(&stranger), &Value::Null)
+        .await;
+    assert_eq!(list["subscriptions"], json!([]));
+    let erp = "/v1/subscriptions/erp";
+    let (status, _) = buyer
+        .ask(Method::DELETE, erp, Some(&stranger), &Value::Null)
+        .await;
+    assert_eq!(status, 404);
+    eventually("what was taken is noted", Duration::from_secs(10), || async {
+        let (_, view) = buyer.ask(Method::GET, erp, Some(token), &Value::Null).await;
+        if view["delivered"] == 3 && view["state"] == "active" {
+            Ok(())
+        } else {
+            Err(view)
+        }
+    })
+    .await;
+
+    // While the server is down, the other side goes on. Nothing is missing then, and nothing comes twice.
+    let offer_back = async |id: &str| {
+        let mut offer = offer(id);
+        offer["target"] = json!("Org1MSP");
+        let (status, done) = supplier
+            .ask(Method::POST, &below("rfqs"), Some(other), &offer)
+            .await;
+        assert_eq!(status, 201, "{done}");
+    };
+    buyer.stop().await;
+    offer_back("while-stopped-1").await;
+    offer_back("while-stopped-2").await;
+    buyer.restart().await;
+    let after_stop = taken(5).await;
+    // After a power cut one that was taken may come again, under its own id.
+    buyer.kill();
+    offer_back("while-killed").await;
+    buyer.restart().await;
+    let token = buyer.login(network, "User1", &["--token"]).await;
+    let all = all_events(buyer, &token, 6).await;
+    assert_eq!(after_stop, all[..5]);
+    eventually(
+        "the receiver has the last one",
+        Duration::from_secs(30),
+        || async {
+            let mut taken: Vec<String> = receiver.taken().into_iter().map(|d| d.id).skip(5).collect();
+            taken.retain(|id| !all[..5].contains(id));
+            if taken == all[5..] {
+                Ok(())
+            } else {
+                Err(taken.join(", "))
+            }
+        },
+    )
+    .await;
+    assert_eq!(receiver.forged(), 0);
+    let removed = buyer
+        .call(Method::DELETE, erp, Some(&token), &Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(removed.status.as_u16(), 204);
+    let (status, _) = buyer.ask(Method::GET, erp, Some(&token), &Value::Null).await;
+    assert_eq!(status, 404);
+}
+
 async fn rebuild(network: &Network, portal: &Portal) {
     portal.kill();
     for file in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
@@ -469,6 +588,8 @@ async fn the_server_is_what_its_document_says() {
             "events",
             "--exclude-operation-id",
             "logout",
+            "--exclude-operation-id",
+            "contractEvents",
         ])
         .args([
             "--checks",
@@ -539,6 +660,7 @@ async fn people_use_the_page() {
         "chromium": chromium, "scratch": network.scratch(), "shots": std::env::var("SELVEDGE_SHOTS").ok(),
         "edge": edge.url(), "device": device.name, "rfq": RFQ, "shipment": "shipment-1",
         "certify": network.has_contract("certify"), "plant": network.has_contract("process"),
+        "platform": network.has_contract("reputation") && network.has_contract("ideas"), "tender": "tender-1",
         "buyer": who("User1@org1.example.com", &buyer, buyer.login(&network, "User1", &[]).await),
         "supplier": who("User1@org2.example.com", &supplier, supplier.login(&network, "User1", &[]).await),
     });

@@ -1,6 +1,7 @@
 //! The way to the network: the organisation's peers, the channels, and the followers that fill the index.
 
 mod follower;
+mod owners;
 mod submit;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::config::ApiConfig;
 use crate::error::Problem;
 use crate::index::Index;
 
+pub(crate) use owners::OwnersEvents;
 pub(crate) use submit::{Outcome, Seed, Submission};
 
 /// How often to ask the peer for channels that it has joined meanwhile.

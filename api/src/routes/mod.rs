@@ -12,13 +12,14 @@ mod search;
 
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use selvedge_callbacks::{Hub, Owner};
 use selvedge_sdk::Invocation;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -102,8 +103,32 @@ fn routes() -> Vec<Route> {
     routes
 }
 
+/// Web hooks and streams of one contract's events, as every program with call-backs has them.
+#[cfg(test)]
+const CALLBACKS: [(Method, &str); 6] = [
+    (Method::GET, "/v1/events"),
+    (Method::POST, "/v1/subscriptions"),
+    (Method::GET, "/v1/subscriptions"),
+    (Method::GET, "/v1/subscriptions/{id}"),
+    (Method::DELETE, "/v1/subscriptions/{id}"),
+    (Method::POST, "/v1/subscriptions/{id}/resume"),
+];
+
+async fn wrong_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this address does not take this method",
+    )
+}
+
+/// Subscriptions belong to the user who made them.
+async fn owned(caller: SignedIn, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(Owner(caller.user.name.clone()));
+    next.run(request).await
+}
+
 /// Everything that the server serves.
-pub(crate) fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>, hub: Arc<Hub>) -> Router {
     let mut router = Router::new();
     for route in routes() {
         tracing::debug!(method = %route.method, path = route.path, "operation served");
@@ -116,16 +141,16 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(async || {
             Problem::not_found("there is nothing at this address; /v1/openapi.json lists what there is")
         })
-        .method_not_allowed_fallback(async || {
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "this address does not take this method",
-            )
-        })
+        .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(app)
+        .merge(
+            selvedge_callbacks::routes(hub)
+                .method_not_allowed_fallback(wrong_method)
+                .layer(middleware::from_fn(owned)),
+        )
         .layer(middleware::from_fn_with_state(gate_state, gate))
         .layer(middleware::map_response(cautious))
-        .with_state(app)
 }
 
 /// Headers of every answer: no browser guesses types, embeds the page, or tells others where it came from; what is

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::routes;
+use super::{CALLBACKS, routes};
 
 #[test]
 fn the_document_describes_every_route_and_no_other() {
@@ -22,6 +22,7 @@ fn the_document_describes_every_route_and_no_other() {
     let served: BTreeSet<String> = routes()
         .iter()
         .map(|route| format!("{} {}", route.method, route.path))
+        .chain(CALLBACKS.iter().map(|(method, path)| format!("{method} {path}")))
         .collect();
     let missing: Vec<_> = served.difference(&described).collect();
     let invented: Vec<_> = described.difference(&served).collect();
