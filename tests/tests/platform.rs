@@ -243,6 +243,8 @@ async fn process(network: &Network) {
         .submit_and_wait(&call)
         .await
         .unwrap();
+    // The other organisation's peer may have the block a moment later.
+    network.settled().await;
     let (status, message) = refused(network, TWO, "process", "step", &press).await;
     assert_eq!(
         (status, message.as_str()),

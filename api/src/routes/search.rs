@@ -33,35 +33,45 @@ struct Finder<'a> {
     chaincode: &'a str,
     function: &'static str,
     list: Option<&'static str>,
+    /// Whether it is there for the public view too.
+    public: bool,
 }
 
 fn finders(app: &App) -> Vec<Finder<'_>> {
     let names = &app.config.contracts;
-    let finder = |kind, chaincode, function, list| Finder {
+    let named = |kind, chaincode, function| Finder {
         kind,
         chaincode,
         function,
-        list,
+        list: None,
+        public: true,
+    };
+    // Certificates of records are found by the public with the record's hash, at the address made for that.
+    let listed = |kind, chaincode, function, list| Finder {
+        kind,
+        chaincode,
+        function,
+        list: Some(list),
+        public: false,
     };
     vec![
-        finder("rfq", names.rfq.as_str(), "get", None),
-        finder("shipment", names.shipment.as_str(), "get", None),
-        finder("product", names.process.as_str(), "product", None),
-        finder("part", names.certify.as_str(), "byPart", Some("certificates")),
-        finder(
-            "certificate",
-            names.certify.as_str(),
-            "byHash",
-            Some("certificates"),
-        ),
+        named("rfq", names.rfq.as_str(), "get"),
+        named("tender", names.rfq.as_str(), "tender"),
+        named("shipment", names.shipment.as_str(), "get"),
+        named("product", names.process.as_str(), "product"),
+        Finder {
+            public: false,
+            ..named("idea", names.ideas.as_str(), "get")
+        },
+        listed("part", names.certify.as_str(), "byPart", "certificates"),
+        listed("certificate", names.certify.as_str(), "byHash", "certificates"),
     ]
 }
 
 impl Finder<'_> {
     /// What it finds on a channel. A contract that is not deployed has nothing to find, like one that does not know it.
     async fn find(&self, app: &App, user: &User, view: View, channel: &str, text: &str) -> Option<Value> {
-        // Certificates of records are found by the public with the record's hash, at the address made for that.
-        if self.list.is_some() && view == View::Public {
+        if !self.public && view == View::Public {
             return None;
         }
         let invocation = Invocation::new(channel, self.chaincode, self.function).arg(text);

@@ -38,6 +38,13 @@ struct Checked {
     certificates: Vec<Listed>,
 }
 
+/// What the public view has of a check: whoever holds a record learns whether it is certified, not by whom and when.
+#[derive(Serialize)]
+struct PublicVerdict {
+    verdict: Verdict,
+    view: &'static str,
+}
+
 #[derive(Serialize)]
 struct Parts {
     parts: Vec<String>,
@@ -225,6 +232,12 @@ pub(crate) fn check(ctx: &Context<'_>, args: &Args) -> Result<Response> {
     } else {
         Verdict::Unknown
     };
+    if ctx.caller().has_public_view()? {
+        return Response::json(&PublicVerdict {
+            verdict,
+            view: "public",
+        });
+    }
     let certificates = if verdict == Verdict::Differs {
         others
     } else {

@@ -222,3 +222,25 @@ fn the_metadata_describe_every_function() {
         );
     }
 }
+
+#[test]
+fn the_public_view_learns_whether_and_not_by_whom() {
+    let mut ledger = ledger();
+    ledger
+        .submit(&plant(), "certify", "certify", &[&record("r1", 'a')])
+        .unwrap();
+    let visitor = plant().attribute("selvedge.view", "public");
+    let answer = ledger
+        .evaluate(&visitor, "certify", "check", &[&hash('a')])
+        .unwrap();
+    let seen: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(seen, json!({"verdict": "current", "view": "public"}));
+    for (function, arg) in [("byPart", "4711"), ("byHash", &hash('a')), ("parts", "{}")] {
+        let error = ledger
+            .evaluate(&visitor, "certify", function, &[arg])
+            .unwrap_err();
+        assert_eq!(error.status(), 403, "{function}");
+    }
+    let (status, _) = refused(&mut ledger, &visitor, "certify", &record("r2", 'b'));
+    assert_eq!(status, 403);
+}

@@ -278,3 +278,25 @@ fn shares_must_add_up() {
         403
     );
 }
+
+#[test]
+fn ideas_belong_to_the_in_house_view() {
+    let mut ledger = ledger();
+    let visitor = person(1, "ada").attribute("selvedge.view", "public");
+    for (function, arg) in [
+        ("get", "i1"),
+        ("list", "{}"),
+        ("lineage", "i1"),
+        ("rewards", r#"{"idea":"i1"}"#),
+    ] {
+        let error = ledger.evaluate(&visitor, "ideas", function, &[arg]).unwrap_err();
+        assert_eq!(error.status(), 403, "{function}");
+    }
+    let (status, _) = refused(
+        &mut ledger,
+        &visitor,
+        "contribute",
+        &json!({"id": "i9", "title": "mine"}),
+    );
+    assert_eq!(status, 403);
+}

@@ -36,21 +36,21 @@ impl Contract for ProcessContract {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const DESCRIPTION: &'static str = "Work steps along routes: each is accepted only at the station and task that comes next, and from who may do it";
     const FUNCTIONS: &'static [Function] = &[
-        Function::submit("defineRoute", &["route"], routes::define)
+        Function::submit("defineRoute", &["route"], routes::define).in_house()
             .describe("Define a route or a new version of it: id, organizations?, operations, quality?"),
-        Function::submit("openOrder", &["order"], orders::open)
+        Function::submit("openOrder", &["order"], orders::open).in_house()
             .describe("Open an order: route, item, id?, quantity?, customer?, note?"),
-        Function::submit("closeOrder", &["order"], orders::close)
+        Function::submit("closeOrder", &["order"], orders::close).in_house()
             .describe("Close an order: no more products start in it"),
-        Function::submit("start", &["products"], orders::start)
+        Function::submit("start", &["products"], orders::start).in_house()
             .describe("Start products of an order: order, products"),
-        Function::submit("step", &["step"], steps::step)
+        Function::submit("step", &["step"], steps::step).in_house()
             .describe("Record a work step: product, station, task, result?, next?, setAside?, parts?, remove?, quality?, note?"),
-        Function::submit("setAside", &["request"], quality::set_aside)
+        Function::submit("setAside", &["request"], quality::set_aside).in_house()
             .describe("Set a product aside: product, reason"),
-        Function::submit("release", &["request"], quality::release)
+        Function::submit("release", &["request"], quality::release).in_house()
             .describe("Let a product that was set aside go on: product, station?, task?, note?"),
-        Function::submit("scrap", &["request"], quality::scrap)
+        Function::submit("scrap", &["request"], quality::scrap).in_house()
             .describe("Scrap a product: product, reason"),
         Function::evaluate("product", &["product"], queries::product).describe("A product as it stands"),
         Function::evaluate("history", &["product"], queries::history)
@@ -59,7 +59,8 @@ impl Contract for ProcessContract {
             .describe("Products by order and state, page by page"),
         Function::evaluate("waiting", &["filter?"], queries::waiting)
             .describe("Products that wait at a station for a task, page by page"),
-        Function::evaluate("route", &["route"], queries::route).describe("A route, its newest or a given version"),
+        Function::evaluate("route", &["route"], queries::route)
+            .describe("A route, its newest or a given version"),
         Function::evaluate("routes", &["filter?"], queries::routes).describe("All routes, page by page"),
         Function::evaluate("order", &["order"], queries::order).describe("An order"),
         Function::evaluate("orders", &["filter?"], queries::orders).describe("All orders, page by page"),

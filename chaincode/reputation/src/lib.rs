@@ -26,14 +26,14 @@ impl Contract for ReputationContract {
     const DESCRIPTION: &'static str =
         "Ratings by the counterparties of finished deals, and sums that anybody can redo";
     const FUNCTIONS: &'static [Function] = &[
-        Function::submit("rate", &["rating"], rate::rate)
+        Function::submit("rate", &["rating"], rate::rate).in_house()
             .describe("Rate a counterparty: rfq or shipment, score from 1 to 5, organization?, criteria?, comment?, chaincode?"),
-        Function::submit("reply", &["reply"], rate::reply)
+        Function::submit("reply", &["reply"], rate::reply).in_house()
             .describe("Reply to a rating of your organisation, once: rating, text"),
-        Function::evaluate("rating", &["rating"], queries::rating).describe("One rating"),
-        Function::evaluate("ratings", &["filter"], queries::ratings)
+        Function::evaluate("rating", &["rating"], queries::rating).in_house().describe("One rating"),
+        Function::evaluate("ratings", &["filter"], queries::ratings).in_house()
             .describe("Ratings of an organisation, as they are or as they were at a time, page by page"),
-        Function::evaluate("given", &["filter"], queries::given)
+        Function::evaluate("given", &["filter"], queries::given).in_house()
             .describe("Ratings that an organisation has given, page by page"),
         Function::evaluate("aggregate", &["organization"], aggregate::aggregate)
             .describe("What the ratings of an organisation add up to, now or at a time"),

@@ -291,3 +291,30 @@ proptest! {
         prop_assert_eq!(&all["digest"], &json!(sha256_hex(lines.as_bytes())));
     }
 }
+
+#[test]
+fn the_public_view_has_the_aggregate_and_no_single_rating() {
+    let mut ledger = ledger();
+    finished(&mut ledger, "rfq", "r1", 1, 2);
+    rate(
+        &mut ledger,
+        &person(1, "buyer"),
+        &json!({"rfq": "r1", "score": 4}),
+    )
+    .unwrap();
+    let visitor = person(1, "visitor").attribute("selvedge.view", "public");
+    let answer = ledger
+        .evaluate(&visitor, "reputation", "aggregate", &["Org2MSP"])
+        .unwrap();
+    let aggregate: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(aggregate["mean"], "4.00");
+    for function in ["ratings", "given"] {
+        let error = ledger
+            .evaluate(&visitor, "reputation", function, &["Org2MSP"])
+            .unwrap_err();
+        assert_eq!(error.status(), 403, "{function}");
+    }
+    finished(&mut ledger, "rfq", "r2", 1, 2);
+    let (status, _) = rate(&mut ledger, &visitor, &json!({"rfq": "r2", "score": 1})).unwrap_err();
+    assert_eq!(status, 403);
+}

@@ -353,3 +353,44 @@ fn wrong_requests_are_refused_by_name() {
         .unwrap();
     assert_eq!(page, br#"{"tenders":[]}"#);
 }
+
+#[test]
+fn the_public_view_shows_that_a_tender_exists() {
+    let mut ledger = ledger(&json!({}));
+    seal(&mut ledger, 2, 28);
+    let visitor = org(1).attribute("selvedge.view", "public");
+    let mut ask = |function: &str, arg: &str| ledger.evaluate(&visitor, "rfq", function, &[arg]);
+    let one: Value = serde_json::from_slice(&ask("tender", "t1").unwrap()).unwrap();
+    let page: Value = serde_json::from_slice(&ask("tenders", "{}").unwrap()).unwrap();
+    for seen in [&one, &page["tenders"][0]] {
+        let members: Vec<&String> = seen.as_object().unwrap().keys().collect();
+        assert!(
+            members.iter().all(|name| [
+                "id",
+                "state",
+                "buyer",
+                "deadline",
+                "createdAt",
+                "updatedAt",
+                "view"
+            ]
+            .contains(&name.as_str())),
+            "{members:?}"
+        );
+        assert_eq!((&seen["id"], &seen["view"]), (&json!("t1"), &json!("public")));
+    }
+    for function in ["tenderHistory", "deal"] {
+        assert_eq!(ask(function, "t1").unwrap_err().status(), 403, "{function}");
+    }
+    // The buyer's organisation, and still only a visitor.
+    let error = ledger
+        .submit(&visitor, "rfq", "cancelTender", &["t1"])
+        .unwrap_err();
+    assert_eq!(
+        (error.status(), error.message()),
+        (
+            403,
+            "cancelTender of contract rfq belongs to the in-house view, and the caller's certificate says selvedge.view=public"
+        )
+    );
+}

@@ -35,6 +35,8 @@ pub struct Function {
     pub handler: Handler,
     /// One sentence for the metadata; empty when there is none.
     pub description: &'static str,
+    /// Whether callers who are confined to the public view are refused.
+    pub in_house: bool,
 }
 
 impl Function {
@@ -46,6 +48,7 @@ impl Function {
             parameters,
             handler,
             description: "",
+            in_house: false,
         }
     }
 
@@ -57,7 +60,15 @@ impl Function {
             parameters,
             handler,
             description: "",
+            in_house: false,
         }
+    }
+
+    /// The same function, closed to callers who are confined to the public view ([`crate::Caller::has_public_view`]).
+    #[must_use]
+    pub const fn in_house(mut self) -> Self {
+        self.in_house = true;
+        self
     }
 
     /// The same function with a sentence for the metadata: what it does, and with which argument.
@@ -121,7 +132,15 @@ fn invoke<C: Contract>(host: &dyn Host) -> Result<Response> {
             ))
         })?;
     let args = Args::new(function, items)?;
-    (function.handler)(&Context::new(host), &args)
+    let ctx = Context::new(host);
+    if function.in_house && ctx.caller().has_public_view()? {
+        return Err(Error::forbidden(format!(
+            "{} of contract {} belongs to the in-house view, and the caller's certificate says selvedge.view=public",
+            function.name,
+            C::NAME
+        )));
+    }
+    (function.handler)(&ctx, &args)
 }
 
 #[derive(Serialize)]

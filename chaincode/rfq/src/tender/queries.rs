@@ -1,6 +1,6 @@
 //! Reading: one tender with the answers, its history, and lists.
 
-use selvedge_chaincode::{Args, Context, Error, Paging, Response, Result, decode_state, msp_id};
+use selvedge_chaincode::{Args, Context, Error, Paging, Response, Result, Timestamp, decode_state, msp_id};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -65,6 +65,37 @@ fn whole(ctx: &Context<'_>, tender: &Tender, answers: &[Answer], agreeing: Optio
     Ok(value)
 }
 
+/// What the public view has of a tender: that it exists, whose it is, and how far it is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PublicTender<'a> {
+    id: &'a str,
+    state: TenderState,
+    buyer: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    view: &'static str,
+}
+
+/// The tender as the caller may see it.
+fn seen(ctx: &Context<'_>, tender: &Tender, public: bool) -> Result<Value> {
+    if !public {
+        return whole(ctx, tender, &answers(ctx, tender)?, None);
+    }
+    serde_json::to_value(PublicTender {
+        id: &tender.id,
+        state: tender.state,
+        buyer: &tender.buyer,
+        deadline: tender.deadline,
+        created_at: tender.created_at,
+        updated_at: tender.updated_at,
+        view: "public",
+    })
+    .map_err(json)
+}
+
 /// Answers with the tender as it stands after this transaction.
 pub(super) fn respond(
     ctx: &Context<'_>,
@@ -77,7 +108,7 @@ pub(super) fn respond(
 
 pub(crate) fn tender(ctx: &Context<'_>, args: &Args) -> Result<Response> {
     let tender = load(ctx, &args.id(0, "tender")?)?;
-    respond(ctx, &tender, &answers(ctx, &tender)?, None)
+    Response::json(&seen(ctx, &tender, ctx.caller().has_public_view()?)?)
 }
 
 #[derive(Serialize)]
@@ -127,7 +158,8 @@ pub(crate) fn list(ctx: &Context<'_>, args: &Args) -> Result<Response> {
         )));
     }
     let wanted = |found: &str| state.as_deref().is_none_or(|state| state == found);
-    let show = |tender: &Tender| whole(ctx, tender, &answers(ctx, tender)?, None).map(Some);
+    let public = ctx.caller().has_public_view()?;
+    let show = |tender: &Tender| seen(ctx, tender, public).map(Some);
     let page = match &party {
         Some(party) => paging.collect(ctx, keys::TENDER_PARTY, &[party], |entry| {
             if !wanted(&String::from_utf8_lossy(entry.value)) {
