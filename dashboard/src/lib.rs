@@ -70,11 +70,12 @@ assets! {
     "image/svg+xml": "icon.svg";
     "application/manifest+json": "manifest.webmanifest";
     "text/javascript; charset=utf-8":
-        "api.js" "chart.js" "dom.js" "format.js" "i18n.js" "live.js" "main.js" "map.js" "parts.js" "world.js"
+        "api.js" "chart.js" "dom.js" "format.js" "i18n.js" "live.js" "main.js" "map.js" "parts.js" "seal.js" "world.js"
         "lang/de.js" "lang/en.js"
-        "views/block.js" "views/blocks.js" "views/certificates.js" "views/genealogy.js" "views/overview.js"
+        "views/block.js" "views/blocks.js" "views/certificates.js" "views/deal.js" "views/genealogy.js"
+        "views/idea.js" "views/ideas.js" "views/overview.js" "views/partner.js" "views/partners.js"
         "views/process.js" "views/product.js" "views/rfq.js" "views/rfqs.js" "views/search.js" "views/shipment.js"
-        "views/shipments.js" "views/transaction.js";
+        "views/shipments.js" "views/tender.js" "views/tenders.js" "views/transaction.js";
 }
 
 /// A file of the page by its path below `web/`.

@@ -115,6 +115,9 @@ export const choice = (label, name, options, value) => h('label', null, label,
   h('select', { name }, options.map(([key, text]) => h('option', { value: key, selected: key === value }, text))));
 
 const ICONS = {
+  tenders: 'M12 3l9 5-9 5-9-5zM3 13l9 5 9-5',
+  ideas: 'M9 18h6m-5 3h4M12 3a6 6 0 00-4 10c1 1 1 2 1 3h6c0-1 0-2 1-3a6 6 0 00-4-10z',
+  partners: 'M12 3l2.6 5.6 6 .7-4.500 4.100 1.200 6-5.300-3-5.300 3 1.200-6L3.400 9.300l6-.7z',
   overview: 'M4 13h6V4H4zm10 7h6v-9h-6zM4 20h6v-4H4zM14 8h6V4h-6z',
   rfqs: 'M4 5h16v10H9l-5 4z',
   shipments: 'M3 7h11v9H3zm11 3h4l3 3v3h-7zM7 19a2 2 0 100-4 2 2 0 000 4zm10 0a2 2 0 100-4 2 2 0 000 4z',

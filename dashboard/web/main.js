@@ -7,7 +7,11 @@ import { block } from './views/block.js';
 import { blocks } from './views/blocks.js';
 import { certificates } from './views/certificates.js';
 import { genealogy } from './views/genealogy.js';
+import { idea } from './views/idea.js';
+import { ideas } from './views/ideas.js';
 import { overview } from './views/overview.js';
+import { partner } from './views/partner.js';
+import { partners } from './views/partners.js';
 import { process } from './views/process.js';
 import { product } from './views/product.js';
 import { rfq } from './views/rfq.js';
@@ -15,6 +19,8 @@ import { rfqs } from './views/rfqs.js';
 import { search } from './views/search.js';
 import { shipment } from './views/shipment.js';
 import { shipments } from './views/shipments.js';
+import { tender } from './views/tender.js';
+import { tenders } from './views/tenders.js';
 import { transaction } from './views/transaction.js';
 
 // Name in the address → view, and the entry of the navigation that it belongs to.
@@ -22,19 +28,25 @@ const VIEWS = {
   overview: [overview, 'overview'],
   rfqs: [rfqs, 'rfqs'],
   rfq: [rfq, 'rfqs'],
+  tenders: [tenders, 'tenders'],
+  tender: [tender, 'tenders'],
   shipments: [shipments, 'shipments'],
   shipment: [shipment, 'shipments'],
   process: [process, 'process'],
   product: [product, 'process'],
   genealogy: [genealogy, 'genealogy'],
   certificates: [certificates, 'certificates'],
+  ideas: [ideas, 'ideas'],
+  idea: [idea, 'ideas'],
+  partners: [partners, 'partners'],
+  partner: [partner, 'partners'],
   blocks: [blocks, 'blocks'],
   block: [block, 'blocks'],
   transaction: [transaction, 'blocks'],
   search: [search, ''],
 };
-const NAVIGATION = ['overview', 'rfqs', 'shipments', 'process', 'genealogy', 'certificates', 'blocks'];
-const PUBLIC = ['overview', 'rfqs', 'shipments', 'certificates', 'blocks'];
+const NAVIGATION = ['overview', 'rfqs', 'tenders', 'shipments', 'process', 'genealogy', 'certificates', 'ideas', 'partners', 'blocks'];
+const PUBLIC = ['overview', 'rfqs', 'tenders', 'shipments', 'certificates', 'partners', 'blocks'];
 
 const app = document.getElementById('app');
 let me = null;
@@ -107,6 +119,8 @@ function frame(view, channel) {
           me.channels.map((name) => h('option', { value: name, selected: name === channel }, name))),
         state),
       main)));
+  // On a phone the row of entries is wider than the window.
+  app.querySelector('.nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
 }
 
 async function logout() {
@@ -142,8 +156,11 @@ async function show(quiet) {
       if (turn !== shown || waiting || !concerns(kind, data)) return;
       waiting = setTimeout(() => {
         waiting = null;
-        // Whoever is filling in a form is not disturbed; the next event tries again.
-        if (turn === shown && !document.querySelector('dialog[open]')) show(true);
+        if (turn !== shown) return;
+        // Whoever is filling in a form is not disturbed; the view catches up when the form is closed.
+        const form = document.querySelector('dialog[open]');
+        if (form) form.addEventListener('close', () => turn === shown && show(true), { once: true });
+        else show(true);
       }, delay);
     }),
   };

@@ -7,6 +7,8 @@ import { t, word } from './i18n.js';
 const STATE_KINDS = {
   open: 'accent', accepted: 'good', rejected: 'bad', created: 'accent', inTransit: 'warn', delivered: 'good',
   waiting: 'accent', setAside: 'warn', finished: 'good', builtIn: 'good', scrapped: 'bad',
+  revealing: 'warn', revealed: 'accent', awarded: 'good', cancelled: 'bad', sealed: 'accent', declined: 'bad',
+  reached: 'warn', confirmed: 'good', proposed: 'accent', agreed: 'good', refused: 'bad',
 };
 
 export const stateBadge = (state) => badge(word('state', state), STATE_KINDS[state] ?? '');

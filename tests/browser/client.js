@@ -134,7 +134,7 @@ async function negotiate(buyer, supplier) {
     await shot(buyer, 'rfq');
     await buyer.getByRole('button', { name: 'Accept' }).click();
     await send(buyer, 'Accept');
-    await buyer.getByText('Agreed.').waitFor();
+    await buyer.getByText('Agreed.', { exact: true }).waitFor();
   });
   await step('both see the agreement', async () => {
     for (const page of [buyer, supplier]) await page.getByRole('heading', { name: 'The agreement' }).waitFor();
@@ -203,6 +203,15 @@ async function explore(page) {
     await page.locator('code', { hasText: id }).first().waitFor();
     await find(settings.rfq);
     await heading(page, 'Stainless Steel Cutting');
+    if (settings.platform) {
+      // The tender, and the deal that it has become under the same number.
+      await find(settings.tender);
+      for (const kind of ['Tender', 'RFQ']) await page.locator('.item .badge', { hasText: kind }).waitFor();
+      await find('idea-1');
+      await heading(page, 'Cutting without coolant');
+      await find('p1');
+      await heading(page, 'p1');
+    }
     await find('0');
     await heading(page, 'Block 0');
     const hash = await page.locator('dd code').first().textContent();
@@ -235,6 +244,137 @@ async function certify(page) {
     fs.appendFileSync(file, ' ');
     await page.getByLabel('Choose a file').setInputFiles(file);
     await page.getByText('Nobody has certified this file').waitFor();
+  });
+}
+
+async function tender(buyer, supplier) {
+  await step('a tender: the supplier seals an offer that nobody can read', async () => {
+    await nav(buyer, 'Tenders');
+    await buyer.getByText('No tenders here').waitFor();
+    await buyer.getByRole('button', { name: 'New tender' }).click();
+    await fill(buyer, 'Item', 'Gearbox housings');
+    await fill(buyer, 'Quantity', '50');
+    await fill(buyer, 'Decided by', 'lowest price');
+    await fill(buyer, 'Own number (optional)', settings.tender);
+    await shot(buyer, 'tender-new');
+    await send(buyer, 'Open the tender');
+    await heading(buyer, 'Gearbox housings');
+    await nav(supplier, 'Tenders');
+    await supplier.getByRole('link', { name: /Gearbox housings/ }).filter({ hasText: 'Your turn' }).click();
+    await supplier.getByRole('button', { name: 'Seal an offer' }).click();
+    await fill(supplier, 'Price (EUR)', '28');
+    await fill(supplier, 'Note', 'from stock');
+    const kept = supplier.waitForEvent('download');
+    await send(supplier, 'Seal an offer');
+    const file = JSON.parse(fs.readFileSync(await (await kept).path(), 'utf8'));
+    assert.equal(file.tender, settings.tender);
+    assert.match(file.offer, /"price":"28"/);
+    await buyer.locator('td .badge', { hasText: 'sealed' }).waitFor();
+    assert.equal(await buyer.getByText('from stock').count(), 0);
+    await shot(buyer, 'tender-sealed');
+  });
+  await step('bidding is closed, the offer is revealed and awarded', async () => {
+    await buyer.getByRole('button', { name: 'Bidding is over' }).click();
+    await send(buyer, 'Bidding is over');
+    await supplier.getByRole('button', { name: 'Reveal the offer' }).click();
+    await supplier.getByRole('dialog').getByText('from stock').waitFor();
+    await send(supplier, 'Reveal the offer');
+    await buyer.getByRole('cell', { name: '28 EUR' }).waitFor();
+    await shot(buyer, 'tender');
+    await buyer.getByRole('button', { name: 'Award', exact: true }).click();
+    await send(buyer, 'Award');
+    await buyer.getByRole('heading', { name: 'The agreement' }).waitFor();
+    await supplier.getByRole('link', { name: 'To the deal' }).click();
+    await supplier.getByRole('heading', { name: 'The agreement' }).waitFor();
+  });
+}
+
+async function deal(buyer, supplier) {
+  await step('milestones are proposed, agreed, reported and confirmed', async () => {
+    await buyer.getByRole('button', { name: 'Propose milestones' }).click();
+    await buyer.getByRole('dialog').getByLabel('Milestone', { exact: true }).fill('All fifty delivered');
+    await buyer.getByRole('dialog').getByLabel('Amount', { exact: true }).fill('1400');
+    await send(buyer, 'Propose milestones');
+    await supplier.getByRole('button', { name: 'Agree to this plan' }).click();
+    await send(supplier, 'Agree to this plan');
+    await supplier.getByRole('button', { name: 'Report as reached' }).click();
+    await send(supplier, 'Report as reached');
+    await buyer.getByRole('button', { name: 'Confirm', exact: true }).waitFor();
+    await shot(buyer, 'deal');
+    await buyer.getByRole('button', { name: 'Confirm', exact: true }).click();
+    await send(buyer, 'Confirm');
+    await supplier.getByRole('heading', { name: /^The deal/ }).locator('.badge', { hasText: 'finished' }).waitFor();
+  });
+  await step('the deal is rated, the rating adds up, and is replied to', async () => {
+    await buyer.getByRole('button', { name: 'Rate Org2MSP' }).click();
+    const form = buyer.getByRole('dialog');
+    await form.getByLabel('Overall').selectOption('4');
+    await form.getByLabel('Punctuality').selectOption('5');
+    await form.getByLabel('In words').fill('Early, and well packed.');
+    await send(buyer, 'Rate');
+    await buyer.getByRole('link', { name: 'How Org2MSP is rated' }).click();
+    await heading(buyer, 'Org2MSP');
+    await buyer.getByText('agrees with the contract').waitFor();
+    await nav(supplier, 'Partners');
+    await supplier.getByRole('link', { name: /^Org2MSP/ }).click();
+    await supplier.getByRole('button', { name: 'Reply' }).click();
+    await supplier.getByRole('dialog').getByLabel('Your reply; it can be given once').fill('Thank you.');
+    await send(supplier, 'Reply');
+    await buyer.getByText('Thank you.').waitFor();
+    await shot(buyer, 'partner');
+    await buyer.getByLabel('As it was on').fill('2020-01-01');
+    await buyer.locator('.tile b', { hasText: '0' }).first().waitFor();
+    assert.equal(await buyer.getByText('Early, and well packed.').count(), 0);
+  });
+}
+
+async function invent(buyer, supplier) {
+  const contribute = async (title, id, more) => {
+    await nav(buyer, 'Ideas');
+    await buyer.getByRole('button', { name: 'New idea' }).click();
+    await fill(buyer, 'Title', title);
+    await fill(buyer, 'Own number (optional)', id);
+    await more(buyer.getByRole('dialog'));
+    await send(buyer, 'Contribute');
+    await heading(buyer, title);
+  };
+  await step('an idea of two is agreed', async () => {
+    await nav(buyer, 'Ideas');
+    await buyer.getByText('No ideas here').waitFor();
+    await contribute('Cutting without coolant', 'idea-1', async (form) => {
+      await form.locator('.row.author').first().getByLabel('Share in percent').fill('60');
+      await form.getByRole('button', { name: '+ Add an author' }).click();
+      const other = form.locator('.row.author').nth(1);
+      await other.getByLabel('Organisation').selectOption('Org2MSP');
+      await other.getByLabel('Person').fill(settings.supplier.name);
+      await other.getByLabel('Share in percent').fill('40');
+    });
+    await nav(supplier, 'Ideas');
+    await supplier.getByRole('link', { name: /Cutting without coolant/ }).filter({ hasText: 'Your turn' }).click();
+    await supplier.getByRole('button', { name: 'Agree to the shares' }).click();
+    await send(supplier, 'Agree to the shares');
+    await buyer.locator('.head .badge', { hasText: 'agreed' }).waitFor();
+  });
+  await step('another builds on it, is assessed and rewarded', async () => {
+    await contribute('Cutting with cold air', 'idea-2', async (form) => {
+      await form.locator('.row.author').first().getByLabel('Share in percent').fill('80');
+      await form.getByRole('button', { name: '+ Add an idea that it builds on' }).click();
+      await form.locator('.row.parent').getByLabel('Share in percent').fill('20');
+    });
+    await supplier.goto(`${settings.supplier.url}/#/trade/idea/idea-2`);
+    await heading(supplier, 'Cutting with cold air');
+    await supplier.getByRole('button', { name: 'Assess' }).click();
+    await supplier.getByRole('dialog').getByLabel('Novelty').selectOption('9');
+    await send(supplier, 'Assess');
+    await buyer.getByText('9.00 (1)').waitFor();
+    await supplier.getByRole('button', { name: 'Reward' }).click();
+    await fill(supplier, 'Amount', '1000');
+    await send(supplier, 'Reward');
+    // 80 % of its own, and 60 % of the fifth that goes to the idea before.
+    await buyer.getByRole('cell', { name: '920.00 EUR' }).waitFor();
+    await buyer.getByRole('button', { name: 'I have received it' }).click();
+    await supplier.locator('.badge', { hasText: 'received' }).waitFor();
+    await shot(buyer, 'idea');
   });
 }
 
@@ -282,7 +422,8 @@ async function work(page, other) {
 }
 
 async function looks(browser, who) {
-  const views = ['overview', 'rfqs', `rfq/${settings.rfq}`, 'shipments', `shipment/${settings.shipment}`, 'blocks', 'block/1', 'certificates', ...(settings.plant ? ['process', 'product/p1', 'genealogy/p1'] : [])];
+  const views = ['overview', 'rfqs', `rfq/${settings.rfq}`, 'shipments', `shipment/${settings.shipment}`, 'blocks', 'block/1', 'certificates', ...(settings.plant ? ['process', 'product/p1', 'genealogy/p1'] : []),
+    ...(settings.platform ? ['tenders', `tender/${settings.tender}`, `rfq/${settings.tender}`, 'ideas', 'idea/idea-2', 'partners', 'partner/Org2MSP'] : [])];
   await step('every view fits a phone, in German and in the dark', async () => {
     const page = await signInAgain(browser, who, { viewport: { width: 390, height: 844 }, locale: 'de-DE', colorScheme: 'dark', hasTouch: true, isMobile: true, deviceScaleFactor: 2 });
     for (const view of views) {
@@ -296,7 +437,7 @@ async function looks(browser, who) {
   });
   await step('dark on a desk', async () => {
     const page = await signInAgain(browser, who, { viewport: { width: 1280, height: 860 }, locale: 'de-DE', colorScheme: 'dark' });
-    for (const view of ['overview', `shipment/${settings.shipment}`, `rfq/${settings.rfq}`]) {
+    for (const view of ['overview', `shipment/${settings.shipment}`, `rfq/${settings.rfq}`, ...(settings.platform ? [`tender/${settings.tender}`, 'idea/idea-2', 'partner/Org2MSP'] : [])]) {
       await page.goto(`${who.url}/#/trade/${view}`);
       await page.locator('#view h1').waitFor();
       await shot(page, `dark-${view.split('/')[0]}`);
@@ -329,7 +470,15 @@ async function withoutAccount(browser, who) {
     await page.goto(`${who.url}/#/trade/rfq/${settings.rfq}`);
     await page.getByText('This is the public view').waitFor();
     assert.equal(await page.getByText('Stainless').count(), 0);
-    assert.equal(await page.getByRole('link', { name: 'Process' }).count(), 0);
+    for (const name of ['Process', 'Ideas']) assert.equal(await page.getByRole('link', { name }).count(), 0);
+    if (settings.platform) {
+      await page.goto(`${who.url}/#/trade/tender/${settings.tender}`);
+      await page.getByText('This is the public view').waitFor();
+      assert.equal(await page.getByText('Gearbox').count(), 0);
+      await page.goto(`${who.url}/#/trade/partner/Org2MSP`);
+      await page.locator('.tile b', { hasText: '4.00' }).waitFor();
+      assert.equal(await page.getByText('Early, and well packed.').count(), 0);
+    }
     await page.context().close();
   });
 }
@@ -379,9 +528,14 @@ async function troubles(page) {
     settings.buyer.state = await buyer.context().storageState();
     await negotiate(buyer, supplier);
     await travel(buyer, supplier);
-    await explore(buyer);
     if (settings.certify) await certify(buyer);
     if (settings.plant) await work(buyer, supplier);
+    if (settings.platform) {
+      await tender(buyer, supplier);
+      await deal(buyer, supplier);
+      await invent(buyer, supplier);
+    }
+    await explore(buyer);
     await looks(browser, settings.buyer);
     await withoutAccount(browser, settings.buyer);
     await troubles(buyer);

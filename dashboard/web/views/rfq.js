@@ -4,6 +4,7 @@ import { ask, badge, card, choice, facts, field, h, head, link, toast } from '..
 import { band, decimal, time } from '../format.js';
 import { t, word } from '../i18n.js';
 import { act, changes, conditionRows, fieldName, idField, stateBadge, value } from '../parts.js';
+import { dealCard } from './deal.js';
 
 const noteField = () => h('label', null, t('note'), h('textarea', { name: 'note', maxlength: 1000 }));
 
@@ -104,18 +105,21 @@ function turn(context, rfq) {
 }
 
 export async function rfq(context, id) {
-  context.live((kind, event) => kind === 'chaincode' && event.chaincode === context.me.contracts.rfq && event.payload?.id === id);
+  context.live((kind, event) => kind === 'chaincode' && [context.me.contracts.rfq, context.me.contracts.reputation].includes(event.chaincode) && (event.payload?.id === id || event.payload?.id?.split('/')[2] === id));
   const inHouse = context.me.view === 'in-house';
   const now = await get(at(context.channel, ['rfqs', id]));
   const title = head(now.item ?? now.id, { crumb: [link(context.to('rfqs'), t('nav.rfqs')), ` / ${now.id}`], badges: [stateBadge(now.state), badge(`${now.offeror} ↔ ${now.target}`)] });
   if (!inHouse) {
     return [title, card(null, facts([[t('created'), time(now.createdAt)], [t('changed'), time(now.updatedAt)], [t('steps'), now.steps]]), h('p', { class: 'soft' }, t('publicOnly')))];
   }
-  const history = await get(at(context.channel, ['rfqs', id, 'history']));
+  const [history, deal] = await Promise.all([
+    get(at(context.channel, ['rfqs', id, 'history'])),
+    now.state === 'accepted' ? dealCard(context, id) : null,
+  ]);
   return [
     title,
     h('div', { class: 'two' },
       h('div', null, h('ol', { class: 'talk', 'aria-label': t('rfq.conversation') }, history.history.map((one) => step(context, one))), h('div', { class: 'turn' }, turn(context, now))),
-      card(now.state === 'accepted' ? t('rfq.agreement') : t('rfq.stands'), terms(now))),
+      h('div', { class: 'stack' }, card(now.state === 'accepted' ? t('rfq.agreement') : t('rfq.stands'), terms(now)), deal)),
   ];
 }

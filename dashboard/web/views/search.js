@@ -4,7 +4,7 @@ import { badge, empty, h, head } from '../dom.js';
 import { short } from '../format.js';
 import { t } from '../i18n.js';
 
-const VIEW = { block: 'block', transaction: 'transaction', rfq: 'rfq', shipment: 'shipment', product: 'product', part: 'genealogy', certificate: 'certificates', tender: 'rfqs', idea: 'search' };
+const VIEW = { block: 'block', transaction: 'transaction', rfq: 'rfq', shipment: 'shipment', product: 'product', part: 'genealogy', certificate: 'certificates', tender: 'tender', idea: 'idea' };
 
 export async function search(context, text) {
   const { hits } = await get(`/v1/search?${new URLSearchParams({ q: text ?? '' })}`);
