@@ -75,6 +75,12 @@ impl Users {
             .map(|folder| load(&config.msp_id, "visitor", folder))
             .transpose()?
             .map(|mut user| {
+                if user.view != View::Public {
+                    tracing::warn!(
+                        "the certificate of the identity for visitors does not say {VIEW_ATTRIBUTE}=public: this server \
+                         narrows what visitors see, and the contracts would tell that identity more; register one with the attribute"
+                    );
+                }
                 // Whatever the certificate says: who has not signed in never sees more.
                 user.view = View::Public;
                 Arc::new(user)

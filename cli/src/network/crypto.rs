@@ -3,6 +3,7 @@
 //! Each organisation has one root for identities (`ca`) and another for TLS (`tlsca`). Its CA server issues from the
 //! same roots later on.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -41,6 +42,32 @@ impl Role {
     }
 }
 
+/// Whom a certificate is for.
+struct Subject<'a> {
+    name: &'a str,
+    role: Option<Role>,
+    attributes: BTreeMap<String, String>,
+}
+
+impl<'a> Subject<'a> {
+    fn member(name: &'a str, role: Role) -> Self {
+        Self {
+            name,
+            role: Some(role),
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    /// Whoever shows it in TLS; the name is all that counts there.
+    fn tls(name: &'a str) -> Self {
+        Self {
+            name,
+            role: None,
+            attributes: BTreeMap::new(),
+        }
+    }
+}
+
 /// The two authorities of an organisation while its members are made. An organisation that came with its own material may
 /// keep the keys of its authorities to itself: then nothing can be issued here, and every member must be in the material.
 struct Authorities<'a> {
@@ -71,7 +98,7 @@ pub(crate) fn create_all(config: &NetworkConfig, layout: &Layout) -> Result<(), 
         if let Some(ca) = &org.ca {
             authorities.ca_server(ca)?;
         }
-        authorities.user("Admin", Role::Admin)?;
+        authorities.user("Admin", Role::Admin, BTreeMap::new())?;
     }
     for org in &config.peer_organizations {
         let org_layout = layout.peer_org(&org.domain);
@@ -90,9 +117,14 @@ pub(crate) fn create_all(config: &NetworkConfig, layout: &Layout) -> Result<(), 
         if let Some(ca) = &org.ca {
             authorities.ca_server(ca)?;
         }
-        authorities.user("Admin", Role::Admin)?;
+        authorities.user("Admin", Role::Admin, BTreeMap::new())?;
+        let visitor = org.api.as_ref().and_then(|api| api.visitor.as_deref());
         for number in 1..=org.users {
-            authorities.user(&format!("User{number}"), Role::Client)?;
+            let name = format!("User{number}");
+            let is_visitor = visitor.is_some_and(|v| v == name || v == format!("{name}@{}", org.domain));
+            // Whoever comes with it is shown little by the contracts too, not only by the server that holds it.
+            let attributes = is_visitor.then(|| ("selvedge.view".to_owned(), "public".to_owned()));
+            authorities.user(&name, Role::Client, attributes.into_iter().collect())?;
         }
     }
     Ok(())
@@ -286,39 +318,40 @@ impl<'a> Authorities<'a> {
         &self,
         from: Option<&CertificateAuthority>,
         key: &PrivateKey,
-        common_name: &str,
-        role: Option<Role>,
+        subject: Subject<'_>,
         names: (Vec<String>, Vec<IpAddr>),
         usage: Usage,
     ) -> Result<Certificate, CliError> {
         let request = IssueRequest {
             public_key: key.public_key().clone(),
-            common_name: common_name.to_owned(),
-            organizational_units: role
+            common_name: subject.name.to_owned(),
+            organizational_units: subject
+                .role
                 .map(|r| r.organizational_unit().to_owned())
                 .into_iter()
                 .collect(),
             dns_names: names.0,
             ip_addresses: names.1,
-            attributes: std::collections::BTreeMap::new(),
+            attributes: subject.attributes,
             usage,
             not_before: self.now - CLOCK_SLACK,
             not_after: self.now.saturating_add(self.life),
             subject_extra: SubjectExtra::default(),
         };
-        let from = from.ok_or_else(|| self.withheld(common_name))?;
+        let from = from.ok_or_else(|| self.withheld(subject.name))?;
         from.issue(&request)
-            .during(|| format!("cannot issue a certificate for {common_name}"))
+            .during(|| format!("cannot issue a certificate for {}", subject.name))
     }
 
-    fn identity(&self, member: &MemberLayout, name: &str, role: Role) -> Result<(), CliError> {
+    fn identity(&self, member: &MemberLayout, subject: Subject<'_>) -> Result<(), CliError> {
         if has_identity(&member.msp()) {
             return Ok(());
         }
         let key = new_key()?;
         let names = (Vec::new(), Vec::new());
         let issuer = self.identities.as_ref();
-        let certificate = self.issue(issuer, &key, name, Some(role), names, Usage::Identity)?;
+        let name = subject.name;
+        let certificate = self.issue(issuer, &key, subject, names, Usage::Identity)?;
         self.write_msp(&member.msp(), (name, &certificate, &key))
     }
 
@@ -365,7 +398,7 @@ impl<'a> Authorities<'a> {
             return Ok(());
         }
         let key = new_key()?;
-        let certificate = self.issue(self.tls.as_ref(), &key, name, None, names, Usage::Tls)?;
+        let certificate = self.issue(self.tls.as_ref(), &key, Subject::tls(name), names, Usage::Tls)?;
         write_key(&member.tls_key(), &key)?;
         let roots = self.layout.tls_ca_certificate();
         let roots =
@@ -389,14 +422,18 @@ impl<'a> Authorities<'a> {
         addresses: &[&str],
         role: Role,
     ) -> Result<(), CliError> {
-        self.identity(member, host, role)?;
+        self.identity(member, Subject::member(host, role))?;
         self.server_tls(member, host, addresses)
     }
 
-    fn user(&self, name: &str, role: Role) -> Result<(), CliError> {
+    fn user(&self, name: &str, role: Role, attributes: BTreeMap<String, String>) -> Result<(), CliError> {
         let member = self.layout.user(name);
         let full = format!("{name}@{}", self.domain);
-        self.identity(&member, &full, role)?;
+        let subject = Subject {
+            attributes,
+            ..Subject::member(&full, role)
+        };
+        self.identity(&member, subject)?;
         self.tls_files(&member, &full, (Vec::new(), Vec::new()))
     }
 }
