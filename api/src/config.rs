@@ -146,6 +146,20 @@ impl Default for ContractNames {
     }
 }
 
+impl ContractNames {
+    /// All of them.
+    pub(crate) fn names(&self) -> [&str; 6] {
+        [
+            &self.rfq,
+            &self.shipment,
+            &self.certify,
+            &self.process,
+            &self.ideas,
+            &self.reputation,
+        ]
+    }
+}
+
 /// How much one caller may ask.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -291,6 +291,28 @@ async fn tender(network: &Network) {
         early.contains("nothing is revealed before it is closed"),
         "{early}"
     );
+    // The contract itself tells a visitor of the buyer's organisation no more than that the tender exists.
+    let view = [("selvedge.view", "public")];
+    let visitor = network.gateway_of(
+        with_attributes(network, "org1.example.com", "visitor", &view),
+        ORG1_PEER,
+    );
+    let call = |function: &str| Invocation::new(CHANNEL, "rfq", function).arg("t1");
+    let seen = read(&visitor.evaluate(&call("tender")).await.unwrap());
+    assert_eq!(
+        (&seen["view"], &seen["state"]),
+        (&json!("public"), &json!("open"))
+    );
+    assert!(
+        seen.get("item").is_none() && seen.get("suppliers").is_none(),
+        "{seen}"
+    );
+    let error = visitor.submit_and_wait(&call("closeTender")).await.unwrap_err();
+    assert_eq!(
+        error.contract_refusal().map(|(status, _)| status),
+        Some(403),
+        "{error}"
+    );
     submit(network, ONE, "rfq", "closeTender", &json!("t1")).await;
     network
         .cli(&["tender", "reveal", kept, "--as", TWO])

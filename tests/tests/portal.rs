@@ -355,6 +355,14 @@ async fn views(buyer: &Portal, supplier: &Portal) {
         .ask(Method::POST, &below("rfqs"), visitor, &offer("by-a-visitor"))
         .await;
     assert_eq!(status, 401);
+    let channel = format!("/v1/channels/{CHANNEL}");
+    let (_, seen) = buyer.ask(Method::GET, &channel, visitor, &Value::Null).await;
+    let contracts = seen["chaincodes"].as_array().unwrap();
+    assert!(
+        contracts.contains(&json!("rfq")) && !contracts.contains(&json!("probe")),
+        "{seen}"
+    );
+    assert!(seen.get("organizations").is_none(), "{seen}");
     let (_, block) = buyer
         .ask(Method::GET, &below("blocks/latest"), visitor, &Value::Null)
         .await;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
+use selvedge_sdk::lifecycle::query_all_committed;
 use selvedge_sdk::{ChannelInfo, ClientIdentity, Error, Gateway, Invocation, PeerClient};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -170,6 +171,14 @@ impl Network {
             async move { gateway.evaluate(invocation).await }
         })
         .await
+    }
+
+    /// Names of the chaincodes that are committed on a channel.
+    pub(crate) async fn chaincodes(&self, channel: &str) -> Result<Vec<String>, Error> {
+        let found = self
+            .at_peer(|peer| query_all_committed(peer, &self.identity, channel))
+            .await?;
+        Ok(found.into_iter().map(|definition| definition.name).collect())
     }
 
     /// A channel's members and nodes, from its configuration.

@@ -60,7 +60,12 @@ pub(super) async fn channel(
 ) -> Result<Json<Value>, Problem> {
     caller.reader()?;
     let height = *app.network.channel(&channel)?.height.borrow();
-    let mut answer = json!({ "name": channel, "height": height });
+    let mut chaincodes = app.network.chaincodes(&channel).await?;
+    if caller.view() < View::InHouse {
+        // The names that everybody is told anyway: which of them are there.
+        chaincodes.retain(|name| app.config.contracts.names().contains(&name.as_str()));
+    }
+    let mut answer = json!({ "name": channel, "height": height, "chaincodes": chaincodes });
     // Who belongs to it is the members' business.
     if caller.view() == View::InHouse {
         let info = app.network.channel_info(&channel).await?;

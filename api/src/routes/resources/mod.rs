@@ -2,6 +2,7 @@
 //! how its argument is made from address, question and body. The JSON is the contracts' own (docs/contracts.md).
 
 mod certify;
+mod epcis;
 mod ideas;
 mod process;
 mod reputation;

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
@@ -160,6 +160,11 @@ pub(super) fn more() -> Vec<Route> {
             method: Method::POST,
             path: "/v1/channels/{channel}/shipments/{id}/handover",
             handler: post(hand_over),
+        },
+        Route {
+            method: Method::GET,
+            path: "/v1/channels/{channel}/shipments/{id}/epcis",
+            handler: get(super::epcis::export),
         },
     ]
 }
