@@ -75,6 +75,8 @@ export function toast(text, kind = 'good') {
   const place = document.querySelector('.toast') ?? document.body.appendChild(h('div', { class: 'toast', role: 'status', 'aria-live': 'polite' }));
   const note = h('div', { class: `notice ${kind}` }, text);
   place.append(note);
+  // Older ones make room: what they cover matters more.
+  while (place.children.length > 2) place.firstChild.remove();
   setTimeout(() => note.remove(), kind === 'bad' ? 10000 : 4500);
 }
 

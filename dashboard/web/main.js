@@ -1,5 +1,5 @@
 // The frame of the page: who is here, where one can go, and which view is shown.
-import { get, post } from './api.js';
+import { at, get, post } from './api.js';
 import { failed, h, icon, loading, toast } from './dom.js';
 import { language, speak, t } from './i18n.js';
 import * as live from './live.js';
@@ -48,10 +48,14 @@ const VIEWS = {
 const NAVIGATION = ['overview', 'rfqs', 'tenders', 'shipments', 'process', 'genealogy', 'certificates', 'ideas', 'partners', 'blocks'];
 const PUBLIC = ['overview', 'rfqs', 'tenders', 'shipments', 'certificates', 'partners', 'blocks'];
 
+// What a view needs: one of these contracts on the channel. The others need none.
+const NEEDS = { rfqs: ['rfq'], tenders: ['rfq'], shipments: ['shipment'], process: ['process'], genealogy: ['process', 'certify'], certificates: ['certify'], ideas: ['ideas'], partners: ['reputation'] };
+
 const app = document.getElementById('app');
 let me = null;
 let main = null;
 let shown = 0;
+let drawn = 0;
 
 const address = () => location.hash.replace(/^#\/?/, '').split('/').map(decodeURIComponent);
 
@@ -89,8 +93,26 @@ function welcome() {
     preferences()));
 }
 
-function frame(view, channel) {
+const deployed = new Map();
+
+/** Asks which contracts the channel has; what is known already counts until then. */
+async function learn(channel) {
+  try {
+    deployed.set(channel, (await get(at(channel, []))).chaincodes);
+  } catch {
+    // Then the navigation has everything, and the views say what is wrong.
+  }
+}
+
+/** The entries of the navigation that lead somewhere on this channel. */
+function entriesOf(channel) {
   const entries = me.view === 'in-house' ? NAVIGATION : PUBLIC;
+  const there = deployed.get(channel);
+  return entries.filter((name) => !there || !NEEDS[name] || NEEDS[name].some((contract) => there.includes(me.contracts[contract])));
+}
+
+function frame(view, channel) {
+  const entries = entriesOf(channel);
   const current = VIEWS[view]?.[1];
   const state = h('span', { class: 'live', 'data-state': 'wait' }, t('live.wait'));
   live.onState((name) => { state.dataset.state = name; state.textContent = t(`live.${name}`); });
@@ -191,7 +213,7 @@ async function show(quiet) {
   }
 }
 
-function draw() {
+async function draw() {
   if (!me.view || location.hash === '#/sign-in') return welcome();
   const [channel, view = 'overview'] = address();
   if (!me.channels.length) {
@@ -202,6 +224,13 @@ function draw() {
   if (!me.channels.includes(channel)) {
     location.replace(to(me.channels[0], 'overview'));
     return undefined;
+  }
+  const turn = ++drawn;
+  const learning = learn(channel);
+  if (!deployed.has(channel)) {
+    if (!main) app.replaceChildren(h('main', { class: 'welcome' }, loading()));
+    await learning;
+    if (turn !== drawn) return undefined;
   }
   frame(view, channel);
   return show(false);

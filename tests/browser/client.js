@@ -24,7 +24,10 @@ function watch(page, name) {
 }
 
 async function shot(page, name) {
-  if (settings.shots) await page.screenshot({ path: path.join(settings.shots, `${name}.png`), fullPage: false });
+  if (!settings.shots) return;
+  // What was done before is not what the picture is about.
+  await page.evaluate(() => document.querySelector('.toast')?.replaceChildren());
+  await page.screenshot({ path: path.join(settings.shots, `${name}.png`), fullPage: false });
 }
 
 async function step(name, work) {
@@ -178,6 +181,13 @@ async function travel(buyer, supplier) {
     await send(buyer, 'Delivered');
     await supplier.locator('.head .badge', { hasText: 'delivered' }).waitFor();
     assert.equal(await supplier.locator('.line li').count(), 3);
+  });
+  await step('the journey is taken away as EPCIS', async () => {
+    const kept = supplier.waitForEvent('download');
+    await supplier.getByRole('link', { name: 'EPCIS' }).click();
+    const document = JSON.parse(fs.readFileSync(await (await kept).path(), 'utf8'));
+    assert.equal(document.type, 'EPCISDocument');
+    assert.equal(document.epcisBody.eventList.flatMap((event) => event.sensorElementList ?? []).length, 96);
   });
 }
 

@@ -63,7 +63,7 @@ export async function partner(context, name, day = '') {
         : card(null, h('p', { class: 'soft' }, t('publicOnly'))),
       h('div', { class: 'stack' },
         card(t('rating.scores'), scores(aggregate),
-          facts(Object.entries(aggregate.criteria).map(([criterion, sums]) => [word('criterion', criterion), `${decimal(sums.mean)} (${sums.count})`]))),
+          h('div', { class: 'spaced' }, facts(Object.entries(aggregate.criteria).map(([criterion, sums]) => [word('criterion', criterion), `${decimal(sums.mean)} (${sums.count})`])))),
         agrees !== null && card(t('rating.check'), h('p', null, badge(t(agrees ? 'rating.same' : 'rating.different'), agrees ? 'good' : 'bad')), h('p', { class: 'small soft' }, t('rating.checkText')), h('code', null, aggregate.digest)))),
   ];
 }

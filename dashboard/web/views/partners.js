@@ -14,6 +14,15 @@ export function stars(mean) {
 export async function partners(context) {
   context.live((kind, event) => kind === 'block' || (kind === 'chaincode' && event.chaincode === context.me.contracts.reputation), 1000);
   const names = await organizations(context);
+  // Who belongs to the channel is the members' business: others have to know whom they ask for.
+  if (!names) {
+    const find = (event) => {
+      event.preventDefault();
+      context.go('partner', new FormData(event.target).get('org').trim());
+    };
+    return [head(t('nav.partners')), h('form', { class: 'actions', onsubmit: find },
+      h('input', { name: 'org', required: true, placeholder: 'Org1MSP', 'aria-label': t('organization') }), h('button', { class: 'primary' }, t('show')))];
+  }
   const list = await Promise.all(names.map((name) => get(at(context.channel, ['organizations', name, 'reputation']))));
   return [
     head(t('nav.partners')),

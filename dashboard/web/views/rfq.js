@@ -119,7 +119,7 @@ export async function rfq(context, id) {
   return [
     title,
     h('div', { class: 'two' },
-      h('div', null, h('ol', { class: 'talk', 'aria-label': t('rfq.conversation') }, history.history.map((one) => step(context, one))), h('div', { class: 'turn' }, turn(context, now))),
-      h('div', { class: 'stack' }, card(now.state === 'accepted' ? t('rfq.agreement') : t('rfq.stands'), terms(now)), deal)),
+      h('div', null, h('ol', { class: 'talk', 'aria-label': t('rfq.conversation') }, history.history.map((one) => step(context, one))), deal && h('div', { class: 'spaced' }, deal), h('div', { class: 'turn' }, turn(context, now))),
+      card(now.state === 'accepted' ? t('rfq.agreement') : t('rfq.stands'), terms(now))),
   ];
 }

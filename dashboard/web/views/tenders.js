@@ -24,8 +24,8 @@ async function open(context) {
       h('label', { class: 'check' }, h('input', { type: 'checkbox', value: org, 'data-supplier': '', checked: partners.length === 1 }), org)))),
     h('div', { class: 'fields' },
       field(t('tender.deadline'), 'deadline', { type: 'datetime-local' }),
-      field(t('tender.criteria'), 'criteria', { maxlength: 1000, placeholder: t('tender.criteriaHint') }),
       field(t('id.own'), 'id', idField)),
+    field(t('tender.criteria'), 'criteria', { maxlength: 1000, placeholder: t('tender.criteriaHint') }),
     conditions.set,
   ];
   const id = await ask(t('tender.new'), fields, {
