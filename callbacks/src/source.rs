@@ -51,20 +51,24 @@ type IdentityOf = dyn Fn(&str) -> Option<ClientIdentity> + Send + Sync;
 
 /// Events from the gateway services of peers: one is used, the others stand by.
 pub struct GatewaySource {
-    peers: Vec<Endpoint>,
-    /// Connections by place in `peers`, made on first use.
-    connections: Mutex<Vec<Option<Gateway>>>,
+    /// Each with its connection, made on first use.
+    peers: Mutex<Vec<(Endpoint, Option<Gateway>)>>,
     preferred: AtomicUsize,
     identity_of: Arc<IdentityOf>,
 }
 
 impl std::fmt::Debug for GatewaySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let addresses: Vec<&str> = self.peers.iter().map(|p| p.address.as_str()).collect();
+        let peers = self.peers.lock();
+        let addresses: Vec<&str> = peers.iter().map(|(p, _)| p.address.as_str()).collect();
         f.debug_struct("GatewaySource")
             .field("peers", &addresses)
             .finish_non_exhaustive()
     }
+}
+
+fn unconnected(peers: Vec<Endpoint>) -> Vec<(Endpoint, Option<Gateway>)> {
+    peers.into_iter().map(|peer| (peer, None)).collect()
 }
 
 /// How long a peer may take to tell a channel's height.
@@ -78,24 +82,24 @@ impl GatewaySource {
         identity_of: impl Fn(&str) -> Option<ClientIdentity> + Send + Sync + 'static,
     ) -> Self {
         Self {
-            connections: Mutex::new(peers.iter().map(|_| None).collect()),
-            peers,
+            peers: Mutex::new(unconnected(peers)),
             preferred: AtomicUsize::new(0),
             identity_of: Arc::new(identity_of),
         }
+    }
+
+    /// Reads from these peers from the next stream on, with new connections; streams that are open go on.
+    pub fn replace_peers(&self, peers: Vec<Endpoint>) {
+        *self.peers.lock() = unconnected(peers);
     }
 
     fn gateway(&self, owner: &str) -> Result<(usize, Gateway), SourceError> {
         let refused = |why: String| SourceError { why, refused: true };
         let identity = (self.identity_of)(owner)
             .ok_or_else(|| refused(format!("there is no identity to read events under for '{owner}'")))?;
-        let index = self.preferred.load(Ordering::Relaxed) % self.peers.len().max(1);
-        let endpoint = self
-            .peers
-            .get(index)
-            .ok_or_else(|| refused("no peer is configured".to_owned()))?;
-        let mut connections = self.connections.lock();
-        let place = connections
+        let mut peers = self.peers.lock();
+        let index = self.preferred.load(Ordering::Relaxed) % peers.len().max(1);
+        let (endpoint, place) = peers
             .get_mut(index)
             .ok_or_else(|| refused("no peer is configured".to_owned()))?;
         let gateway = match place {
@@ -118,7 +122,7 @@ impl GatewaySource {
     fn failed(&self, index: usize, error: &Error) -> SourceError {
         let refused = is_refusal(error);
         if !refused {
-            let count = self.peers.len().max(1);
+            let count = self.peers.lock().len().max(1);
             let seen = self.preferred.load(Ordering::Relaxed);
             if seen % count == index {
                 let turned = self.preferred.compare_exchange(

@@ -153,7 +153,7 @@ async fn register(args: &RegisterArgs) -> Result<(), CliError> {
     };
     let sealed = SealedSecret::seal(&recipient, &args.id, &authority.url, &authority.name, &secret)
         .during(|| format!("{} is registered, but its secret cannot be sealed", args.id))?;
-    let from = deliver(args, &sealed).await?;
+    let from = deliver(&session, args, &sealed).await?;
     eprintln!(
         "device {} is registered; its secret is sealed to the key with fingerprint {}",
         args.id,
@@ -165,7 +165,7 @@ async fn register(args: &RegisterArgs) -> Result<(), CliError> {
 }
 
 /// Hands the sealed secret over; how the device gets it.
-async fn deliver(args: &RegisterArgs, sealed: &SealedSecret) -> Result<String, CliError> {
+async fn deliver(session: &Session, args: &RegisterArgs, sealed: &SealedSecret) -> Result<String, CliError> {
     let failed = || {
         format!(
             "{} is registered, but its sealed secret cannot be handed over; register it under another name, or set a new secret",
@@ -175,7 +175,9 @@ async fn deliver(args: &RegisterArgs, sealed: &SealedSecret) -> Result<String, C
     let text = sealed.to_json().during(failed)?;
     if let Some(url) = &args.deliver {
         let place = enrollment_box(url, args.deliver_roots.as_deref())?;
-        place.put(sealed).await.during(failed)?;
+        // The gateway takes it from administrators of its organisation.
+        let by = session.identity(&format!("Admin@{}", args.org))?;
+        place.put(sealed, &by).await.during(failed)?;
         return Ok(format!("--fetch {url} --id {}", args.id));
     }
     let Some(file) = &args.out else {
@@ -282,7 +284,9 @@ async fn enroll(args: &EnrollArgs) -> Result<(), CliError> {
     if let Some(url) = &args.fetch {
         // The secret is used up; what lies there harms nobody.
         let place = enrollment_box(url, args.fetch_roots.as_deref())?;
-        if let Err(error) = place.delete(&enrolment.id).await {
+        let by = ClientIdentity::from_msp_dir("", &args.msp)
+            .during(|| format!("cannot read the identity in {}", args.msp.display()))?;
+        if let Err(error) = place.delete(&enrolment.id, &by).await {
             eprintln!("the sealed secret, which is of no use any more, stays at {url}: {error}");
         }
     }

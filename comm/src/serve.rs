@@ -321,7 +321,8 @@ async fn serve_http_connection(
         request.extensions_mut().insert(RemoteAddress(remote));
         tower::ServiceExt::oneshot(router.clone(), request)
     });
-    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    // Finding out the version has no time limit of its own, so a client that says nothing would stay for ever.
+    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
         .timer(TokioTimer::new())

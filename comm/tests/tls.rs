@@ -242,3 +242,54 @@ async fn certificates_and_roots_are_replaced_while_a_server_runs() {
         .unwrap();
     assert_eq!(get_who(&url, caller(&second)).await.unwrap(), "served");
 }
+
+/// Reads until the server closes the connection; what it had said before.
+async fn until_closed(mut stream: impl tokio::io::AsyncRead + Unpin) -> Vec<u8> {
+    use tokio::io::AsyncReadExt;
+    let mut said = Vec::new();
+    // A reset closes as well.
+    let _ = stream.read_to_end(&mut said).await;
+    said
+}
+
+/// The server's own limits end these connections, the longest after half a minute. Without them this test does not end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_keep_a_server_waiting_are_dropped_and_others_are_served() {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpStream;
+    use tokio_rustls::TlsConnector;
+    let authority = Authority::new();
+    let url = server(&authority, ClientAuth::Request).await;
+    let address = url.trim_start_matches("https://").to_owned();
+    let config = std::sync::Arc::new(trusting(&authority).rustls(&[b"http/1.1"]).unwrap());
+    let connected = async || TcpStream::connect(&address).await.unwrap();
+    let tls = async || {
+        let name = rustls_pki_types::ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+        TlsConnector::from(std::sync::Arc::clone(&config))
+            .connect(name, connected().await)
+            .await
+            .unwrap()
+    };
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        waiting.spawn(until_closed(connected().await));
+        let mut half = connected().await;
+        // The beginning of a ClientHello of 512 bytes.
+        half.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])
+            .await
+            .unwrap();
+        waiting.spawn(until_closed(half));
+    }
+    for begun in ["", "P", "POST /echo HTTP/1.1\r\nHost: a\r\nX-Slow: "] {
+        let mut stream = tls().await;
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        waiting.spawn(until_closed(stream));
+    }
+    assert_eq!(get_who(&url, trusting(&authority)).await.unwrap(), "nobody");
+    while let Some(said) = waiting.join_next().await {
+        let said = String::from_utf8_lossy(&said.unwrap()).into_owned();
+        assert!(!said.contains("200 OK"), "{said}");
+    }
+    assert_eq!(get_who(&url, trusting(&authority)).await.unwrap(), "nobody");
+}

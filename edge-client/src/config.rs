@@ -30,6 +30,9 @@ pub struct EdgeConfig {
     /// How the gateway gets its certificate and key, while there are none in [`Self::msp_dir`].
     #[serde(default)]
     pub enrollment: Option<EnrollmentConfig>,
+    /// MSP folders whose administrators and registrars may leave sealed secrets for devices; [`Self::msp_dir`] if empty.
+    #[serde(default)]
+    pub registrars: Vec<PathBuf>,
     /// Where transactions go.
     pub uplink: UplinkConfig,
     /// How much is kept at most.
@@ -386,6 +389,9 @@ impl EdgeConfig {
         let base = path.parent().unwrap_or(Path::new("."));
         config.msp_dir = base.join(&config.msp_dir);
         config.data_dir = base.join(&config.data_dir);
+        for folder in &mut config.registrars {
+            *folder = base.join(&*folder);
+        }
         if let Some(operations) = &mut config.operations {
             operations.resolve(base);
         }
@@ -478,7 +484,7 @@ impl CaConfig {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, EdgeError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EdgeError> {
     std::fs::read(path).map_err(|source| EdgeError::ReadFile {
         path: path.to_owned(),
         source,

@@ -151,6 +151,9 @@ pub(crate) fn routes(configs: &[RouteConfig], gateway: &str) -> Result<Vec<Route
 pub(crate) struct Devices {
     pub(crate) intake: Arc<Intake>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) events: Arc<GatewaySource>,
+    /// TLS of the MQTT listener.
+    pub(crate) mqtt_tls: Option<ServerTls>,
     pub(crate) mqtt: Vec<SocketAddr>,
     pub(crate) sealed: Option<SocketAddr>,
     tasks: TaskTracker,
@@ -188,13 +191,14 @@ impl Devices {
         let tasks = TaskTracker::new();
         tasks.spawn(Arc::clone(&intake).run(stop.clone()));
 
-        let source = event_source(config, uplink)?;
+        let events = event_source(uplink);
+        let source: Arc<dyn EventSource> = Arc::clone(&events) as _;
         let callbacks = &config.callbacks;
         let folder = config.data_dir.join("callbacks");
         let hub = Hub::start(Arc::clone(&source), &folder, callbacks.settings.clone())?;
         hub.set_fixed("", callbacks.webhooks.clone()).await?;
 
-        let mut mqtt_addresses = Vec::new();
+        let (mut mqtt_addresses, mut mqtt_tls) = (Vec::new(), None);
         if let Some(mqtt) = &devices.mqtt {
             let server = MqttServer::open(
                 mqtt.clone(),
@@ -205,6 +209,7 @@ impl Devices {
             )
             .await?;
             mqtt_addresses = server.addresses().to_vec();
+            mqtt_tls = server.tls();
             tasks.spawn(server.run(stop.clone()));
         }
         let mut sealed_address = None;
@@ -234,6 +239,8 @@ impl Devices {
         Ok(Self {
             intake,
             hub,
+            events,
+            mqtt_tls,
             mqtt: mqtt_addresses,
             sealed: sealed_address,
             tasks,
@@ -279,15 +286,9 @@ impl Devices {
 }
 
 /// Events come from the same peers that transactions go to, under the identity of the moment.
-fn event_source(config: &EdgeConfig, uplink: &Arc<Uplink>) -> Result<Arc<dyn EventSource>, EdgeError> {
-    let peers = config
-        .uplink
-        .peers
-        .iter()
-        .map(crate::EndpointConfig::endpoint)
-        .collect::<Result<Vec<_>, _>>()?;
-    let uplink = Arc::clone(uplink);
-    Ok(Arc::new(GatewaySource::new(peers, move |_| {
-        uplink.current_signer()
-    })))
+fn event_source(uplink: &Arc<Uplink>) -> Arc<GatewaySource> {
+    let asked = Arc::clone(uplink);
+    Arc::new(GatewaySource::new(uplink.peers(), move |_| {
+        asked.current_signer()
+    }))
 }

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::EdgeError;
 use crate::config::{EdgeConfig, EnrollmentConfig};
 use crate::enrollments::{self, Enrollments};
+use crate::registrars::Registrars;
 
 /// Pause after a failed attempt at the authority.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -104,7 +105,10 @@ pub(crate) async fn enroll_if_new(config: &EdgeConfig) -> Result<bool, EdgeError
     }
     let (key, opener) = keys(enrollment)?;
     let id = enrollment.id.clone().unwrap_or_else(|| config.id.clone());
-    let kept = Arc::new(Enrollments::open(config.data_dir.join("enrollments"))?);
+    let kept = Arc::new(Enrollments::open(
+        config.data_dir.join("enrollments"),
+        Registrars::of_new(config, &id),
+    )?);
     let waiting = Arc::new(Waiting {
         public_key_pem: opener.public_key().to_pem(),
         fingerprint: fingerprint(opener.public_key()),

@@ -2,9 +2,9 @@
 //!
 //! | call | does |
 //! |---|---|
-//! | `PUT /v1/enrollments/{id}` | keeps a device's sealed secret; the last one counts |
+//! | `PUT /v1/enrollments/{id}` | keeps a device's sealed secret; the last one counts. Signed by a registrar ([`crate::registrars`]) |
 //! | `GET /v1/enrollments/{id}` | gives it, as often as it is asked for; 404 if there is none |
-//! | `DELETE /v1/enrollments/{id}` | takes it away |
+//! | `DELETE /v1/enrollments/{id}` | takes it away; signed by the device that has enrolled, or by a registrar |
 //!
 //! The gateway cannot read them, and whoever fetches one that is not his cannot either, so nothing is lost when a
 //! stranger asks. They are on the disk, since a registrar and a device need not be reachable at the same time.
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::put;
 use axum::{Json, Router};
@@ -24,6 +24,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::EdgeError;
+use crate::registrars::{Registrars, Wanted};
 
 /// Sealed secrets kept at a time.
 const MAX_KEPT: usize = 1000;
@@ -34,6 +35,7 @@ const MAX_ID_BYTES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Enrollments {
     dir: PathBuf,
+    registrars: Registrars,
     /// Held while the folder is changed, so that the count is true.
     changing: Mutex<()>,
     arrived: Notify,
@@ -51,13 +53,14 @@ fn internal(error: &std::io::Error) -> Refusal {
 
 impl Enrollments {
     /// Opens the folder, and makes it if there is none.
-    pub(crate) fn open(dir: PathBuf) -> Result<Self, EdgeError> {
+    pub(crate) fn open(dir: PathBuf, registrars: Registrars) -> Result<Self, EdgeError> {
         std::fs::create_dir_all(&dir).map_err(|source| EdgeError::ReadFile {
             path: dir.clone(),
             source,
         })?;
         Ok(Self {
             dir,
+            registrars,
             changing: Mutex::new(()),
             arrived: Notify::new(),
         })
@@ -172,8 +175,48 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|e| Err((StatusCode::INTERNAL_SERVER_ERROR, e.to_string())))
 }
 
-async fn accept(State(kept): State<Arc<Enrollments>>, Path(id): Path<String>, body: Bytes) -> Response {
-    match blocking(move || kept.put(&id, &body)).await {
+/// Lets nobody pass who may not; verifying a signature is away from the reactor as well.
+fn admit(kept: &Enrollments, wanted: Wanted, id: &str, call: &Call, body: &[u8]) -> Result<(), Refusal> {
+    let asked = (call.method.as_str(), call.uri.as_str(), body);
+    let admitted = kept.registrars.admit(wanted, id, call.token.as_deref(), asked);
+    admitted.map_err(|why| {
+        tracing::warn!(device = id, %why, "a request about a sealed secret is refused");
+        (StatusCode::UNAUTHORIZED, why)
+    })
+}
+
+/// What a signature covers besides the body, and the signature.
+struct Call {
+    method: Method,
+    uri: String,
+    token: Option<String>,
+}
+
+impl Call {
+    fn new(method: Method, uri: &Uri, headers: &HeaderMap) -> Self {
+        let token = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+        Self {
+            method,
+            uri: uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+            token: token.map(ToOwned::to_owned),
+        }
+    }
+}
+
+async fn accept(
+    State(kept): State<Arc<Enrollments>>,
+    Path(id): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let call = Call::new(method, &uri, &headers);
+    let done = blocking(move || {
+        admit(&kept, Wanted::Leave, &id, &call, &body)?;
+        kept.put(&id, &body)
+    });
+    match done.await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(refusal) => refused(refusal),
     }
@@ -188,9 +231,20 @@ async fn give(State(kept): State<Arc<Enrollments>>, Path(id): Path<String>) -> R
     }
 }
 
-async fn take_away(State(kept): State<Arc<Enrollments>>, Path(id): Path<String>) -> Response {
-    let name = id.clone();
-    match blocking(move || kept.delete(&id)).await {
+async fn take_away(
+    State(kept): State<Arc<Enrollments>>,
+    Path(id): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let (name, call) = (id.clone(), Call::new(method, &uri, &headers));
+    let done = blocking(move || {
+        admit(&kept, Wanted::TakeAway, &id, &call, &body)?;
+        kept.delete(&id)
+    });
+    match done.await {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
         Ok(false) => nothing(&name),
         Err(refusal) => refused(refusal),
@@ -211,6 +265,10 @@ mod tests {
 
     use super::*;
 
+    fn open(dir: &std::path::Path) -> Result<Enrollments, EdgeError> {
+        Enrollments::open(dir.to_owned(), Registrars::AnybodyFor("a".to_owned()))
+    }
+
     fn sealed(id: &str, key: &PrivateKey) -> String {
         let sealed = SealedSecret::seal(key.public_key(), id, "https://ca", "", "hunter2").unwrap();
         sealed.to_json().unwrap()
@@ -220,12 +278,12 @@ mod tests {
     fn secrets_wait_for_their_device_across_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let key = PrivateKey::generate().unwrap();
-        let kept = Enrollments::open(dir.path().to_owned()).unwrap();
+        let kept = open(dir.path()).unwrap();
         assert!(kept.get("truck/17").unwrap().is_none());
         kept.put("truck/17", sealed("truck/17", &key).as_bytes()).unwrap();
         let newer = sealed("truck/17", &key);
         kept.put("truck/17", newer.as_bytes()).unwrap();
-        let again = Enrollments::open(dir.path().to_owned()).unwrap();
+        let again = open(dir.path()).unwrap();
         let fetched = again.get("truck/17").unwrap().unwrap();
         assert_eq!(fetched, newer.as_bytes(), "the last one counts");
         let opened = SealedSecret::from_json(&fetched).unwrap().open(&key).unwrap();
@@ -242,7 +300,7 @@ mod tests {
     fn what_is_no_sealed_secret_for_that_device_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let key = PrivateKey::generate().unwrap();
-        let kept = Enrollments::open(dir.path().to_owned()).unwrap();
+        let kept = open(dir.path()).unwrap();
         for (id, body) in [
             ("a", "{}".to_owned()),
             ("a", sealed("b", &key)),
@@ -261,7 +319,7 @@ mod tests {
     fn their_number_has_an_end() {
         let dir = tempfile::tempdir().unwrap();
         let key = PrivateKey::generate().unwrap();
-        let kept = Enrollments::open(dir.path().to_owned()).unwrap();
+        let kept = open(dir.path()).unwrap();
         for n in 0..MAX_KEPT {
             std::fs::write(dir.path().join(format!("other-{n}.json")), "{}").unwrap();
         }

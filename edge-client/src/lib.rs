@@ -47,6 +47,7 @@ mod node;
 mod operations;
 mod owner;
 mod page;
+mod registrars;
 mod renewal;
 mod rest;
 mod rules;

@@ -21,6 +21,7 @@ use crate::enrollments::{self, Enrollments};
 use crate::guard::Guard;
 use crate::identities::Identities;
 use crate::operations;
+use crate::registrars::Registrars;
 use crate::renewal;
 use crate::rest::Callers;
 use crate::status::SelfKnowledge;
@@ -89,7 +90,7 @@ impl Edge {
         let stop = CancellationToken::new();
         let devices = Devices::start(&config, Arc::clone(&buffer), &uplink, &stop).await?;
         let watched = operations::of(&buffer, &uplink);
-        let keeping = renewal::keep(&config, &identity, &uplink, &watched);
+        let keeping = renewal::keep(&config, &identity, &uplink, &devices, rest_tls.as_ref(), &watched)?;
         devices.measure(&watched.metrics);
         let operations = watching.map(|listener| {
             let stopped = stop.clone().cancelled_owned();
@@ -108,7 +109,10 @@ impl Edge {
                 guard: Guard::default(),
             },
         });
-        let enrollments = Arc::new(Enrollments::open(config.data_dir.join("enrollments"))?);
+        let enrollments = Arc::new(Enrollments::open(
+            config.data_dir.join("enrollments"),
+            Registrars::of(&config),
+        )?);
         let events = selvedge_callbacks::routes(Arc::clone(&devices.hub));
         let server = tokio::spawn(serve_http(
             listener,

@@ -132,7 +132,7 @@ impl Keeper {
     /// The identity holds no certificate.
     pub fn tls(
         &mut self,
-        name: &'static str,
+        name: &str,
         certificate: &Path,
         key: &Path,
         shown: TlsIdentity,
@@ -219,13 +219,13 @@ impl Inner {
                 Ok(Some(certificate)) => {
                     *kept.other_issuer.lock() = false;
                     tracing::info!(
-                        node = %self.node, certificate = kept.slot.name,
+                        node = %self.node, certificate = %kept.slot.name,
                         until = %shown(certificate.not_after()), "another certificate is in use, found in its file"
                     );
                 }
                 // Files may be half written at the moment.
                 Err(why) => {
-                    tracing::debug!(node = %self.node, certificate = kept.slot.name, %why, "not looked at")
+                    tracing::debug!(node = %self.node, certificate = %kept.slot.name, %why, "not looked at")
                 }
             }
         }
@@ -314,7 +314,7 @@ impl Inner {
             slot.renew(&renewed, self.clock.now())?;
             Ok::<_, String>(renewed.certificate)
         };
-        let (node, certificate) = (&self.node, slot.name);
+        let (node, certificate) = (&self.node, slot.name.as_str());
         match renewing.await {
             Ok(renewed) => {
                 *kept.trouble.lock() = None;
@@ -387,7 +387,7 @@ impl Inner {
                 inner
                     .kept
                     .iter()
-                    .map(|k| (vec![k.slot.name.to_owned()], left(k)))
+                    .map(|k| (vec![k.slot.name.clone()], left(k)))
                     .collect()
             },
         );

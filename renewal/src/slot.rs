@@ -39,7 +39,7 @@ pub(crate) struct InUse {
 /// A certificate in use.
 pub(crate) struct Slot {
     /// `identity`, `tls` and so on, for logs and metrics.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     what: Use,
     in_use: Mutex<InUse>,
 }
@@ -67,14 +67,14 @@ fn signcert(dir: &Path) -> Option<PathBuf> {
 
 impl Slot {
     pub(crate) fn identity(
-        name: &'static str,
+        name: &str,
         dir: &Path,
         current: &SigningIdentity,
         adopt: impl Fn(SigningIdentity) -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
         let since = signcert(dir).map_or(0, |path| written(&path));
         Self {
-            name,
+            name: name.to_owned(),
             in_use: Mutex::new(InUse {
                 certificate: current.certificate().clone(),
                 since,
@@ -90,7 +90,7 @@ impl Slot {
     /// # Errors
     /// The identity holds no certificate.
     pub(crate) fn tls(
-        name: &'static str,
+        name: &str,
         certificate: &Path,
         key: &Path,
         shown: TlsIdentity,
@@ -98,7 +98,7 @@ impl Slot {
         let leaf = Certificate::from_pem(&shown.certificate_pem())
             .map_err(|e| format!("{}: {e}", certificate.display()))?;
         Ok(Self {
-            name,
+            name: name.to_owned(),
             in_use: Mutex::new(InUse {
                 certificate: leaf,
                 since: written(certificate),

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CaError, Error};
+use crate::token::sign_request;
 
 /// What a CA says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -437,7 +438,7 @@ impl CaClient {
             None => path.to_owned(),
         };
         let url = format!("{}{path}", self.url);
-        let token = token(identity, "GET", &path, &[])?;
+        let token = sign_request(identity, "GET", &path, &[])?;
         let headers = [("authorization", token.as_str())];
         let answer = self
             .http
@@ -452,7 +453,7 @@ impl CaClient {
         identity: &SigningIdentity,
         body: Bytes,
     ) -> Result<T, Error> {
-        let token = token(identity, "POST", path, &body)?;
+        let token = sign_request(identity, "POST", path, &body)?;
         self.post(path, Some(token), body).await
     }
 
@@ -503,18 +504,6 @@ pub(crate) fn path_segment(text: &str) -> String {
     path
 }
 
-/// The authorisation token: certificate and a signature over method, URI, body and certificate (spec 06 §2).
-fn token(identity: &SigningIdentity, method: &str, uri: &str, body: &[u8]) -> Result<String, Error> {
-    let certificate = STANDARD.encode(identity.certificate().to_pem());
-    let message = format!(
-        "{method}.{}.{}.{certificate}",
-        STANDARD.encode(uri),
-        STANDARD.encode(body)
-    );
-    let signature = identity.sign(message.as_bytes())?;
-    Ok(format!("{certificate}.{}", STANDARD.encode(signature)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -548,7 +537,7 @@ mod tests {
     fn the_token_is_what_the_server_checks() {
         let identity = crate::testing::Org::new("Org1MSP").identity("registrar", "client");
         let body = br#"{"id":"x"}"#;
-        let token = token(&identity, "POST", "/api/v1/register", body).unwrap();
+        let token = sign_request(&identity, "POST", "/api/v1/register", body).unwrap();
         let (certificate, signature) = token.split_once('.').unwrap();
         let pem = STANDARD.decode(certificate).unwrap();
         let sender = selvedge_msp::Certificate::from_pem(&pem).unwrap();

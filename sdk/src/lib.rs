@@ -35,6 +35,7 @@ mod sealed;
 mod survey;
 #[cfg(test)]
 mod testing;
+mod token;
 mod transaction;
 
 pub use ca::{
@@ -56,6 +57,7 @@ pub use peer::PeerClient;
 pub use proposal::{Invocation, Nonce, Proposal};
 pub use sealed::{EnrollmentBox, MAX_SEALED_BYTES, SealedSecret, SealedSecretError, fingerprint};
 pub use survey::{Answer, Majority, Participant, Survey};
+pub use token::{sign_request, verify_request};
 pub use transaction::{CommitRequest, CommitStatus, Committed, Stages, Transaction};
 
 pub use selvedge_comm::{ClientTls, Endpoint, TlsIdentity};

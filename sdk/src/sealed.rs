@@ -14,12 +14,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use selvedge_comm::{ClientTls, HttpClient, Method};
 use selvedge_msp::seal::{self, SUITE, SealError, Sealed};
-use selvedge_msp::{PrivateKey, PublicKey};
+use selvedge_msp::{PrivateKey, PublicKey, SigningIdentity};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::ca::path_segment;
 use crate::error::Error;
+use crate::token::sign_request;
 
 /// Longest sealed secret that is read, in bytes.
 pub const MAX_SEALED_BYTES: usize = 16 * 1024;
@@ -178,12 +179,28 @@ impl EnrollmentBox {
         }
     }
 
-    fn place(&self, id: &str) -> String {
-        format!("{}/v1/enrollments/{}", self.url, path_segment(id))
+    fn path(id: &str) -> String {
+        format!("/v1/enrollments/{}", path_segment(id))
     }
 
-    async fn call(&self, method: Method, id: &str, body: String) -> Result<(u16, bytes::Bytes), Error> {
-        let headers = [("content-type", "application/json")];
+    fn place(&self, id: &str) -> String {
+        format!("{}{}", self.url, Self::path(id))
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        id: &str,
+        body: String,
+        by: Option<&SigningIdentity>,
+    ) -> Result<(u16, bytes::Bytes), Error> {
+        let mut headers = vec![("content-type", "application/json")];
+        let token = by
+            .map(|by| sign_request(by, method.as_str(), &Self::path(id), body.as_bytes()))
+            .transpose()?;
+        if let Some(token) = &token {
+            headers.push(("authorization", token));
+        }
         let answer = self.http.request(method, &self.place(id), &headers, body).await?;
         Ok((answer.status.as_u16(), answer.body))
     }
@@ -194,13 +211,13 @@ impl EnrollmentBox {
         Error::Request(format!("{} answered with HTTP {status}: {why}", self.place(id)))
     }
 
-    /// Leaves a sealed secret for its device.
+    /// Leaves a sealed secret for its device, as an administrator or registrar of the gateway's organisation.
     ///
     /// # Errors
     /// The gateway refuses or cannot be reached.
-    pub async fn put(&self, secret: &SealedSecret) -> Result<(), Error> {
+    pub async fn put(&self, secret: &SealedSecret, by: &SigningIdentity) -> Result<(), Error> {
         let body = secret.to_json().map_err(|e| Error::Request(e.to_string()))?;
-        match self.call(Method::PUT, &secret.id, body).await? {
+        match self.call(Method::PUT, &secret.id, body, Some(by)).await? {
             (200..300, _) => Ok(()),
             (status, body) => Err(self.refused(&secret.id, status, &body)),
         }
@@ -211,7 +228,7 @@ impl EnrollmentBox {
     /// # Errors
     /// The gateway refuses or cannot be reached, or what lies there is none.
     pub async fn get(&self, id: &str) -> Result<Option<SealedSecret>, Error> {
-        match self.call(Method::GET, id, String::new()).await? {
+        match self.call(Method::GET, id, String::new(), None).await? {
             (200, body) => SealedSecret::from_json(&body)
                 .map(Some)
                 .map_err(|e| Error::malformed(self.place(id), e)),
@@ -220,12 +237,12 @@ impl EnrollmentBox {
         }
     }
 
-    /// Takes it away, after the device has enrolled.
+    /// Takes it away, as the device that has enrolled under this name, or as who may leave one.
     ///
     /// # Errors
     /// The gateway refuses or cannot be reached.
-    pub async fn delete(&self, id: &str) -> Result<(), Error> {
-        match self.call(Method::DELETE, id, String::new()).await? {
+    pub async fn delete(&self, id: &str, by: &SigningIdentity) -> Result<(), Error> {
+        match self.call(Method::DELETE, id, String::new(), Some(by)).await? {
             (200..300 | 404, _) => Ok(()),
             (status, body) => Err(self.refused(id, status, &body)),
         }

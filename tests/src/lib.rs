@@ -52,6 +52,7 @@ pub use edge::{Device, Edge, http};
 pub use edge_program::EdgeProgram;
 pub use network::{Network, ORG1_PEER, ORG2_PEER, Options};
 pub use portal::Portal;
+pub use process::binary;
 pub use proxy::Proxy;
 pub use receiver::{Delivery, Receiver};
 pub use wait::{Cases, case, eventually, within};

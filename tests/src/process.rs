@@ -19,7 +19,7 @@ pub(crate) fn target_dir() -> PathBuf {
 }
 
 /// The binary under test.
-pub(crate) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let path =
         std::env::var_os("SELVEDGE_BIN").map_or_else(|| target_profile_dir().join("selvedge"), PathBuf::from);
     assert!(

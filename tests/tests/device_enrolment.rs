@@ -162,6 +162,26 @@ async fn a_secret_that_only_the_device_reads(bench: &Bench) {
     let stranger = PrivateKey::generate().unwrap();
     assert!(sealed.open(&stranger).is_err());
 
+    // Neither replaced nor removed by others than a registrar and the device.
+    let place = EnrollmentBox::new(&bench.edge.url(), ClientTls::default());
+    let member = bench.network.identity("User1@org1.example.com");
+    let of_another = bench.network.identity("Admin@org2.example.com");
+    for other in [&member, &of_another] {
+        for refused in [
+            place.put(&sealed, other).await,
+            place.delete("sensor/9", other).await,
+        ] {
+            let why = refused.unwrap_err().to_string();
+            assert!(why.contains("HTTP 401"), "{why}");
+        }
+    }
+    let unsigned = http(
+        Method::DELETE,
+        &format!("{}/v1/enrollments/sensor%2F9", bench.edge.url()),
+        &value!(null),
+    );
+    assert_eq!(unsigned.await.unwrap().status.as_u16(), 401);
+
     let msp = bench.file("sensor-msp");
     let (ca_url, roots) = (format!("https://{}", to_authority.address), bench.roots());
     let enroll = [
@@ -429,7 +449,11 @@ async fn a_gateway_enrols_itself(bench: &Bench) {
     let authority = bench.network.certificate_authority(ORG);
     let forged = SealedSecret::seal(&key, "edge-2", &authority.url, &authority.name, "guess").unwrap();
     let place = EnrollmentBox::new(&gateway.url(), ClientTls::default());
-    place.put(&forged).await.unwrap();
+    let stranger = bench.network.identity("User1@org2.example.com");
+    place.put(&forged, &stranger).await.unwrap();
+    let for_another = SealedSecret::seal(&key, "edge-3", &authority.url, &authority.name, "guess").unwrap();
+    let why = place.put(&for_another, &stranger).await.unwrap_err().to_string();
+    assert!(why.contains("edge-2"), "{why}");
     eventually(
         "the forged secret is refused",
         Duration::from_secs(30),

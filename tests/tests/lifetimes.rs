@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use prost::Message;
-use selvedge_comm::served_certificates;
+use selvedge_comm::{Method, served_certificates};
 use selvedge_msp::Certificate;
 use selvedge_proto::common;
 use selvedge_proto::msp::SerializedIdentity;
@@ -20,7 +20,7 @@ use selvedge_proto::protos::TxValidationCode;
 use selvedge_sdk::{ClientIdentity, Invocation};
 use selvedge_system_tests::load::Load;
 use selvedge_system_tests::{
-    CHANNEL, Edge, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, eventually,
+    CHANNEL, Edge, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, eventually, http,
 };
 use serde_json::{Value, json as literal};
 
@@ -322,6 +322,7 @@ async fn a_revocation_counts_from_its_block_on() {
     })
     .await;
     case("others go on", network.still_works()).await;
+    case("by signatures that are sent around", revoked_by_mail(&network)).await;
 
     // A peer's endorsement made before the block is worth nothing in a transaction that is ordered after it.
     case("refused in validation", async {
@@ -371,6 +372,45 @@ async fn a_revocation_counts_from_its_block_on() {
     network.down().await;
 }
 
+/// The one who revokes may not change the channel alone: the update goes to who may as a file, is signed there, and comes back.
+async fn revoked_by_mail(network: &Network) {
+    let device = network.enroll_device("org1.example.com", "truck-19").await;
+    let identity = ClientIdentity::from_msp_dir(&device.msp_id, &device.msp_dir).unwrap();
+    let gateway = network.gateway_of(identity, ORG1_PEER);
+    let outbox = network.scratch().join("outbox");
+    let out = outbox.to_string_lossy().into_owned();
+    let revoke = ["ca", "revoke", "--org", "org1.example.com", "truck-19"];
+    let out = ["-C", CHANNEL, "--as", "Admin@org2.example.com", "--out", &out];
+    let words = [
+        "revoked certificate",
+        "signed by Admin@org2.example.com",
+        "not enough",
+    ];
+    says(network, &[&revoke[..], &out].concat(), &words).await;
+    gateway
+        .submit_and_wait(&put("meanwhile"))
+        .await
+        .expect("no channel knows of it yet");
+
+    let file = outbox.join(format!("{CHANNEL}.update"));
+    let file = file.to_string_lossy().into_owned();
+    let submit = ["channel", "submit", &file, "--as", "Admin@org2.example.com"];
+    refuses(network, &submit, &["cannot be submitted yet", "Org1"]).await;
+    let sign = ["channel", "sign", &file, "--as", "Admin@org1.example.com"];
+    says(
+        network,
+        &sign,
+        &["revocation_list", "no further signature is needed"],
+    )
+    .await;
+    says(network, &submit, &["channel trade has configuration"]).await;
+    network.settled().await;
+    gateway
+        .evaluate(&put("x"))
+        .await
+        .expect_err("the channel knows of it now");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roots_are_rotated_while_the_network_works() {
     let network = Network::up(Options {
@@ -380,6 +420,13 @@ async fn roots_are_rotated_while_the_network_works() {
         certificates: Some(literal!({ "check": "1s" })),
         ..Options::default()
     })
+    .await;
+    let device = network.enroll_device("org1.example.com", "truck-17").await;
+    let edge = Edge::start(&network, &device, &[(ORG1_PEER, &network.address(ORG1_PEER))]).await;
+    case(
+        "an edge gateway before the rotation",
+        transacts(&edge, "old roots"),
+    )
     .await;
     let load = Load::start(&network, &[USER2], 1);
     let old_user = network.identity(USER1);
@@ -418,12 +465,41 @@ async fn roots_are_rotated_while_the_network_works() {
     })
     .await;
     load.stop().await;
+    case("an edge gateway that was never started again", async {
+        // The peer shows a certificate of the new root to whoever connects anew.
+        network.kill(ORG1_PEER);
+        network.start(ORG1_PEER);
+        network.settled().await;
+        transacts(&edge, "new roots").await;
+    })
+    .await;
+    drop(edge);
     let report = doctor(&network, &[]).await;
     assert_eq!(report["problems"].as_u64(), Some(0), "{report:#}");
     assert_eq!(report["warnings"].as_u64(), Some(0), "{report:#}");
     network.still_works().await;
     checker::check(&network).await;
     network.down().await;
+}
+
+/// What a device hands to the gateway is committed.
+async fn transacts(edge: &Edge, key: &str) {
+    let request =
+        literal!({ "channel": CHANNEL, "chaincode": "probe", "function": "put", "args": [key, "17"] });
+    let url = format!("{}/v1/transactions", edge.url());
+    let answer = http(Method::POST, &url, &request).await.expect("an answer");
+    let entry: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let url = format!("{url}/{}", entry["id"]);
+    eventually("the transaction is committed", LONG, || async {
+        let answer = http(Method::GET, &url, &Value::Null).await?;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        if text.contains("\"committed\"") {
+            Ok(())
+        } else {
+            Err(format!("{text}\n{}", edge.log()))
+        }
+    })
+    .await;
 }
 
 async fn rotate(network: &Network, domain: &str) {

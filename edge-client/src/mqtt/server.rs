@@ -63,6 +63,7 @@ pub(crate) struct MqttServer {
     broker: Arc<Broker>,
     listeners: Vec<Connections>,
     addresses: Vec<SocketAddr>,
+    tls: Option<ServerTls>,
 }
 
 fn server_tls(config: &super::config::MqttTlsConfig) -> Result<ServerTls, EdgeError> {
@@ -106,7 +107,7 @@ impl MqttServer {
             .map(TopicRoute::new)
             .collect::<Result<_, _>>()
             .map_err(bad)?;
-        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+        let (mut listeners, mut addresses, mut shown) = (Vec::new(), Vec::new(), None);
         let wanted = [
             config.listen.as_ref().map(|listen| (listen.clone(), None)),
             config.tls.as_ref().map(|tls| (tls.listen.clone(), Some(tls))),
@@ -117,6 +118,7 @@ impl MqttServer {
                 addresses.push(address);
             }
             let tls = tls.map(server_tls).transpose()?;
+            shown = shown.or_else(|| tls.clone());
             listeners.push(Connections::accept(listener, tls, &[])?);
         }
         Ok(Self {
@@ -133,11 +135,17 @@ impl MqttServer {
             }),
             listeners,
             addresses,
+            tls: shown,
         })
     }
 
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// What its TLS listener shows and trusts.
+    pub(crate) fn tls(&self) -> Option<ServerTls> {
+        self.tls.clone()
     }
 
     /// Serves until `stop` is cancelled and all connections have ended.

@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use selvedge_msp::SigningIdentity;
-use selvedge_sdk::{CommitStatus, Error, Invocation, Nonce};
+use selvedge_sdk::{CommitStatus, Endpoint, Error, Invocation, Nonce};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -138,6 +138,19 @@ impl Uplink {
     pub(crate) fn adopt(&self, identity: SigningIdentity) -> Result<(), EdgeError> {
         let key = identity.private_key().clone();
         self.identities.lock().adopt(identity, &key)
+    }
+
+    /// Dials the network's nodes anew if their TLS files hold something else; whether they do.
+    ///
+    /// # Errors
+    /// A file cannot be read or used; the former state stays.
+    pub(crate) fn look(&self) -> Result<bool, EdgeError> {
+        self.nodes.look()
+    }
+
+    /// The peers to dial.
+    pub(crate) fn peers(&self) -> Vec<Endpoint> {
+        self.nodes.peers()
     }
 
     /// The identity itself, for what is signed but not kept.

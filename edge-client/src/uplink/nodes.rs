@@ -25,11 +25,49 @@ struct Node {
     endpoint: Endpoint,
 }
 
+/// The nodes of the configuration, as their files were when they were read.
+#[derive(Debug)]
+struct Known {
+    peers: Vec<Node>,
+    orderers: Vec<Node>,
+    /// Content of every TLS file.
+    files: Vec<Vec<u8>>,
+}
+
+impl Known {
+    fn read(config: &UplinkConfig) -> Result<Self, EdgeError> {
+        let nodes = |list: &[crate::EndpointConfig]| {
+            list.iter()
+                .map(|e| {
+                    Ok(Node {
+                        msp_id: e.msp_id.clone(),
+                        endpoint: e.endpoint()?,
+                    })
+                })
+                .collect::<Result<Vec<_>, EdgeError>>()
+        };
+        Ok(Self {
+            // Read first: what is written after it is found to be new at the next look.
+            files: tls_files(config)?,
+            peers: nodes(&config.peers)?,
+            orderers: nodes(&config.orderers)?,
+        })
+    }
+}
+
+fn tls_files(config: &UplinkConfig) -> Result<Vec<Vec<u8>>, EdgeError> {
+    let nodes = config.peers.iter().chain(&config.orderers);
+    nodes
+        .flat_map(|node| [&node.tls_roots, &node.client_certificate, &node.client_key])
+        .flatten()
+        .map(|path| crate::config::read(path))
+        .collect()
+}
+
 /// Connections to the network.
 pub(crate) struct Nodes {
     config: UplinkConfig,
-    peers: Vec<Node>,
-    orderers: Vec<Node>,
+    known: Mutex<Arc<Known>>,
     /// Index of the peer in use; moves on when it fails.
     preferred: AtomicUsize,
     gateways: Mutex<HashMap<(IdentityId, usize), Gateway>>,
@@ -55,19 +93,8 @@ pub(crate) trait Stages {
 
 impl Nodes {
     pub(crate) fn new(config: UplinkConfig) -> Result<Self, EdgeError> {
-        let nodes = |list: &[crate::EndpointConfig]| {
-            list.iter()
-                .map(|e| {
-                    Ok(Node {
-                        msp_id: e.msp_id.clone(),
-                        endpoint: e.endpoint()?,
-                    })
-                })
-                .collect::<Result<Vec<_>, EdgeError>>()
-        };
         Ok(Self {
-            peers: nodes(&config.peers)?,
-            orderers: nodes(&config.orderers)?,
+            known: Mutex::new(Arc::new(Known::read(&config)?)),
             config,
             preferred: AtomicUsize::new(0),
             gateways: Mutex::new(HashMap::new()),
@@ -75,13 +102,50 @@ impl Nodes {
         })
     }
 
+    fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known.lock())
+    }
+
+    /// Reads the TLS files again; whether they hold something else. New connections are made with it then, and what is under
+    /// way ends on the old ones.
+    ///
+    /// # Errors
+    /// A file cannot be read or used; the former state stays.
+    pub(crate) fn look(&self) -> Result<bool, EdgeError> {
+        if tls_files(&self.config)? == self.known().files {
+            return Ok(false);
+        }
+        let known = Known::read(&self.config)?;
+        for node in known.peers.iter().chain(&known.orderers) {
+            if let Some(tls) = &node.endpoint.tls {
+                // A file may be half written at the moment.
+                tls.rustls(&[])?;
+            }
+        }
+        *self.known.lock() = Arc::new(known);
+        self.gateways.lock().clear();
+        self.direct.lock().clear();
+        Ok(true)
+    }
+
+    /// The peers to dial, in the order of the configuration.
+    pub(crate) fn peers(&self) -> Vec<Endpoint> {
+        self.known().peers.iter().map(|n| n.endpoint.clone()).collect()
+    }
+
     fn peer_index(&self) -> usize {
-        self.preferred.load(Ordering::Relaxed) % self.peers.len()
+        self.preferred.load(Ordering::Relaxed) % self.config.peers.len()
+    }
+
+    fn preferred_peer(&self) -> Result<PeerClient, Error> {
+        let known = self.known();
+        let node = &known.peers[self.peer_index()];
+        PeerClient::new(&node.msp_id, &node.endpoint)
     }
 
     /// Address of the peer in use.
     pub(crate) fn peer(&self) -> &str {
-        &self.peers[self.peer_index()].endpoint.address
+        &self.config.peers[self.peer_index()].address
     }
 
     /// The peer in use does not answer: the next one is, with fresh addresses.
@@ -144,8 +208,8 @@ impl Nodes {
         if let Some(gateway) = self.gateways.lock().get(&key) {
             return Ok(gateway.clone());
         }
-        let gateway =
-            Gateway::connect(&self.peers[index].endpoint, identity.clone())?.with_deadlines(self.deadlines());
+        let gateway = Gateway::connect(&self.known().peers[index].endpoint, identity.clone())?
+            .with_deadlines(self.deadlines());
         self.gateways.lock().insert(key, gateway.clone());
         Ok(gateway)
     }
@@ -198,8 +262,7 @@ impl Nodes {
         if let Some(client) = direct.chaincodes.lock().get(chaincode) {
             return Ok(client.clone());
         }
-        let node = &self.peers[self.peer_index()];
-        let peer = PeerClient::new(&node.msp_id, &node.endpoint)?;
+        let peer = self.preferred_peer()?;
         let policy = match endorsement_policy(&peer, identity, &direct.info, chaincode).await {
             Ok(policy) => Some(policy),
             // Who may not ask for the definition, or asks a peer that has none, gets the endorsements of all.
@@ -229,14 +292,14 @@ impl Nodes {
         if let Some(direct) = self.direct.lock().get(&key) {
             return Ok(direct.clone());
         }
-        let node = &self.peers[self.peer_index()];
-        let peer = PeerClient::new(&node.msp_id, &node.endpoint)?;
+        let peer = self.preferred_peer()?;
         let info = ChannelInfo::fetch(&peer, identity, channel).await?;
-        let endorsers = self.peers.iter().map(|n| PeerAddress {
+        let known = self.known();
+        let endorsers = known.peers.iter().map(|n| PeerAddress {
             msp_id: n.msp_id.clone(),
             endpoint: n.endpoint.clone(),
         });
-        let orderers = if self.orderers.is_empty() {
+        let orderers = if known.orderers.is_empty() {
             info.orderers
                 .iter()
                 .map(|o| {
@@ -248,7 +311,7 @@ impl Nodes {
                 })
                 .collect()
         } else {
-            self.orderers.iter().map(|n| n.endpoint.clone()).collect()
+            known.orderers.iter().map(|n| n.endpoint.clone()).collect()
         };
         let client = DirectClient::new(DirectConfig {
             identity: identity.clone(),
@@ -322,8 +385,9 @@ impl Nodes {
         let mut last = None;
         let mut unknown = false;
         let first = self.peer_index();
-        for offset in 0..self.peers.len() {
-            let node = &self.peers[(first + offset) % self.peers.len()];
+        let known = self.known();
+        for offset in 0..known.peers.len() {
+            let node = &known.peers[(first + offset) % known.peers.len()];
             let peer = PeerClient::new(&node.msp_id, &node.endpoint)?;
             let asked = tokio::time::timeout(self.config.deadline, verdict_of(&peer, identity, channel, id));
             match asked.await {
