@@ -175,12 +175,9 @@ async fn a_secret_that_only_the_device_reads(bench: &Bench) {
             assert!(why.contains("HTTP 401"), "{why}");
         }
     }
-    let unsigned = http(
-        Method::DELETE,
-        &format!("{}/v1/enrollments/sensor%2F9", bench.edge.url()),
-        &value!(null),
-    );
-    assert_eq!(unsigned.await.unwrap().status.as_u16(), 401);
+    let url = format!("{}/v1/enrollments/sensor%2F9", bench.edge.url());
+    let unsigned = http(Method::DELETE, &url, &value!(null)).await.unwrap();
+    assert_eq!(unsigned.status.as_u16(), 401);
 
     let msp = bench.file("sensor-msp");
     let (ca_url, roots) = (format!("https://{}", to_authority.address), bench.roots());
