@@ -1,6 +1,6 @@
 // The deal behind an accepted RFQ: milestones, its end, and the rating that follows.
 import { at, get, post } from '../api.js';
-import { ask, badge, card, choice, field, h, link, toast } from '../dom.js';
+import { ask, badge, card, choice, h, link, toast } from '../dom.js';
 import { agreedDay, decimal, time } from '../format.js';
 import { t, word } from '../i18n.js';
 import { act, stateBadge } from '../parts.js';

@@ -1,6 +1,6 @@
 // Parts: what is in a product, and which products hold a part or a batch.
 import { at, get } from '../api.js';
-import { card, empty, h, head, link, table } from '../dom.js';
+import { card, empty, h, head, link } from '../dom.js';
 import { time } from '../format.js';
 import { t } from '../i18n.js';
 import { certificateTable } from './certificates.js';

@@ -1,6 +1,6 @@
 // One negotiation, as a conversation.
 import { at, get } from '../api.js';
-import { ask, badge, card, choice, facts, field, h, head, link, toast } from '../dom.js';
+import { ask, badge, card, choice, facts, field, h, head, link } from '../dom.js';
 import { band, decimal, time } from '../format.js';
 import { t, word } from '../i18n.js';
 import { act, changes, conditionRows, fieldName, idField, stateBadge, value } from '../parts.js';

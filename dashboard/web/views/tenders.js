@@ -49,7 +49,11 @@ async function open(context) {
 export function isMyTurn(me, tender) {
   if (!me.signedIn || !tender.suppliers) return false;
   const mine = tender.suppliers.find((s) => s.mspId === me.mspId);
-  if (tender.state === 'open') return mine?.state === 'invited' && !mine.agreedToClose;
+  if (tender.state === 'open') {
+    // When everybody has answered, the buyer is the only one who is waited for.
+    const all = tender.buyer === me.mspId && tender.suppliers.every((s) => s.state !== 'invited') && !(new Date(tender.deadline ?? 0) > new Date());
+    return all || (mine?.state === 'invited' && !mine.agreedToClose);
+  }
   if (tender.state === 'revealing' && mine?.state === 'sealed') return true;
   return tender.buyer === me.mspId && tender.readyToAward && !tender.awarded;
 }
