@@ -21,6 +21,9 @@ use crate::{CallbackError, CallbackSettings, Event, EventFilter, EventId};
 
 /// A place is written this long after a delivery at the latest; many deliveries in that time share the write.
 const PLACE_WITHIN: Duration = Duration::from_secs(1);
+/// An attempt that is under way when its subscription ends may take so long; its outcome would be unknown otherwise, and
+/// the event repeated.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where a subscription stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -462,25 +465,23 @@ struct Delivering {
 
 impl Delivering {
     async fn run(mut self, mut follower: Follower, stop: CancellationToken) {
-        if self.stored.halt.is_none() {
-            let halted = tokio::select! {
-                () = stop.cancelled() => None,
-                halt = self.work(&mut follower) => Some(halt),
-            };
-            if let Some(halt) = halted {
-                tracing::warn!(subscription = %self.stored.id, why = %halt.why, "web hook halted");
-                self.halt(halt).await;
-            }
+        if self.stored.halt.is_none()
+            && let Some(halt) = self.work(&mut follower, &stop).await
+        {
+            tracing::warn!(subscription = %self.stored.id, why = %halt.why, "web hook halted");
+            self.halt(halt).await;
         }
         self.write_place().await;
         // A halted subscription keeps its task, so that its view stays as it is until it is resumed.
         stop.cancelled().await;
     }
 
-    /// Ends when the subscription has to halt. It may be dropped at any point where it waits: a delivery under way is then
-    /// repeated later.
-    async fn work(&mut self, follower: &mut Follower) -> Halt {
-        let start = follower.settle_start().await;
+    /// Ends when the subscription has to halt, or with nothing when it is stopped.
+    async fn work(&mut self, follower: &mut Follower, stop: &CancellationToken) -> Option<Halt> {
+        let start = tokio::select! {
+            () = stop.cancelled() => return None,
+            start = follower.settle_start() => start,
+        };
         // On disk before anybody is told of it: from then on nothing is left out.
         self.unwritten = Some((start.checkpoint().clone(), Instant::now()));
         self.write_place().await;
@@ -492,19 +493,33 @@ impl Delivering {
                 loop {
                     let due = self.unwritten.as_ref().map(|(_, due)| *due);
                     tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return None,
                         event = &mut next => break event,
                         () = until(due) => self.write_place().await,
                     }
                 }
             };
-            if let Err(halt) = self.deliver(&event).await {
-                return halt;
+            match self.deliver(&event, stop).await {
+                Ok(true) => self.note(event.id().checkpoint().clone()),
+                Ok(false) => return None,
+                Err(halt) => return Some(halt),
             }
-            self.note(event.id().checkpoint().clone());
         }
     }
 
-    async fn deliver(&mut self, event: &Event) -> Result<(), Halt> {
+    /// One attempt. None when it was stopped and its outcome is not known; then the event comes again later.
+    async fn attempt(&self, event: &Event, stop: &CancellationToken) -> Option<Result<(), NotDelivered>> {
+        let sending = self.sender.deliver(&self.stored.url, &self.secret, event);
+        tokio::pin!(sending);
+        tokio::select! {
+            answer = &mut sending => Some(answer),
+            () = stop.cancelled() => tokio::time::timeout(FINISH_WITHIN, sending).await.ok(),
+        }
+    }
+
+    /// Tries until the event is delivered; false when it is stopped before.
+    async fn deliver(&mut self, event: &Event, stop: &CancellationToken) -> Result<bool, Halt> {
         let mut failures = 0_u32;
         let mut failing_since: Option<Instant> = None;
         loop {
@@ -516,15 +531,16 @@ impl Delivering {
                 why,
                 retry_after,
                 gone,
-            } = match self.sender.deliver(&self.stored.url, &self.secret, event).await {
-                Ok(()) => {
+            } = match self.attempt(event, stop).await {
+                None => return Ok(false),
+                Some(Ok(())) => {
                     let mut progress = self.progress.lock();
                     progress.delivered += 1;
                     progress.failures = 0;
                     progress.trouble = None;
-                    return Ok(());
+                    return Ok(true);
                 }
-                Err(failed) => failed,
+                Some(Err(failed)) => failed,
             };
             failures = failures.saturating_add(1);
             {
@@ -543,7 +559,10 @@ impl Delivering {
             }
             tracing::debug!(subscription = %self.stored.id, event = %event.id(), failures, %why, "web hook failed");
             let pause = self.settings.pause(failures).max(retry_after.unwrap_or_default());
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = stop.cancelled() => return Ok(false),
+                () = tokio::time::sleep(pause) => {}
+            }
         }
     }
 
