@@ -26,6 +26,8 @@ pub(crate) use submit::{Outcome, Seed, Submission};
 
 /// How often to ask the peer for channels that it has joined meanwhile.
 const CHANNELS_AGAIN: Duration = Duration::from_secs(15);
+/// And while there is none: the peer of a new network joins its first channel in a moment.
+const FIRST_CHANNEL_AGAIN: Duration = Duration::from_millis(500);
 
 struct Node {
     peer: PeerClient,
@@ -190,6 +192,8 @@ impl Network {
     /// Follows channels until `stop`.
     pub(crate) async fn follow(self: Arc<Self>, stop: CancellationToken) {
         let mut followers = tokio::task::JoinSet::new();
+        // An outage is told once.
+        let mut told = false;
         loop {
             // A peer that is away lets callers wait for seconds; stopping does not wait with them.
             let joined = tokio::select! {
@@ -198,6 +202,7 @@ impl Network {
             };
             match joined {
                 Ok(names) => {
+                    told = false;
                     for name in names {
                         if self.channels.read().contains_key(&name) {
                             continue;
@@ -208,11 +213,20 @@ impl Network {
                         followers.spawn(follower::follow(network, name, sender, stop.clone()));
                     }
                 }
-                Err(error) => tracing::warn!(%error, "the peer does not tell its channels"),
+                Err(error) if !told => {
+                    told = true;
+                    tracing::warn!(%error, "the peer does not tell its channels");
+                }
+                Err(error) => tracing::debug!(%error, "the peer still does not tell its channels"),
             }
+            let pause = if self.channels.read().is_empty() {
+                FIRST_CHANNEL_AGAIN
+            } else {
+                CHANNELS_AGAIN
+            };
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(CHANNELS_AGAIN) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
         while followers.join_next().await.is_some() {}
