@@ -23,7 +23,7 @@ use selvedge_proto::{common, payload_differences, protos, transaction_payload};
 use crate::commits::{CommitListener, Feed, Feeds, Resume};
 use crate::deliver::{Seek, SeekStart};
 use crate::endorsement::fewest;
-use crate::error::{Call, Error, PayloadMismatch, RpcError};
+use crate::error::{Call, Error, PayloadMismatch, Retry, RpcError};
 use crate::gateway::Deadlines;
 use crate::orderer::{OrdererClient, is_final, refusal};
 use crate::peer::PeerClient;
@@ -294,6 +294,7 @@ impl DirectClient {
             let mut refusal = None;
             for (peer, result) in peers.iter().zip(results) {
                 match result {
+                    Err(known) if known.retry() == Retry::LookUp => return Err(known),
                     Ok(answer) => {
                         given.push(peer.msp_id().to_owned());
                         answers.push(answer);
@@ -547,6 +548,8 @@ fn all_of(results: Vec<Result<Answer, Error>>) -> Result<Vec<Answer>, Error> {
     let mut failure = None;
     for result in results {
         match result {
+            // Its ledger has the transaction; others may only be behind.
+            Err(known) if known.retry() == Retry::LookUp => return Err(known),
             Ok(answer) => answers.push(answer),
             Err(refused @ Error::Refused { .. }) => refusal = Some(refused),
             Err(away) => failure = Some(away),

@@ -223,3 +223,27 @@ fn only_endorsed_answers_are_accepted() {
     assert!(accept("p", protos::ProposalResponse::default()).is_err());
     assert!(agreed_payload(&[]).is_err());
 }
+
+#[tokio::test]
+async fn what_one_ledger_holds_is_no_refusal_of_the_others() {
+    let p1 = world(None).org1.identity("p1", "peer");
+    let duplicate = || Error::Endorsement {
+        endorser: "p2".into(),
+        why: "duplicate transaction found [tx1]. Creator [ab]".into(),
+    };
+    let refused = || Error::Refused {
+        endorser: "p1".into(),
+        status: 409,
+        message: "recorded already".into(),
+    };
+    for results in [
+        vec![Err(refused()), Err(duplicate())],
+        vec![Err(duplicate()), Err(refused())],
+        vec![Ok(answer(&p1, "1")), Err(duplicate())],
+    ] {
+        let Err(error) = all_of(results) else {
+            panic!("a duplicate was taken for an endorsement");
+        };
+        assert_eq!(error.retry(), Retry::LookUp, "{error}");
+    }
+}

@@ -122,7 +122,7 @@ impl RpcError {
     }
 
     fn retry(&self) -> Retry {
-        if self.texts().any(|t| t.contains("duplicate transaction found")) {
+        if self.texts().any(|t| t.contains(DUPLICATE)) {
             return Retry::LookUp;
         }
         let refusals = self.texts().filter(|t| contract_refusal(t).is_some()).count();
@@ -148,6 +148,9 @@ impl RpcError {
         }
     }
 }
+
+/// What an endorser says of a transaction id that its ledger holds already.
+const DUPLICATE: &str = "duplicate transaction found";
 
 /// The status and message of a contract's refusal inside "chaincode response 404, shipment S-1 is unknown" (spec 04 §2.1).
 pub(crate) fn contract_refusal(text: &str) -> Option<(i32, String)> {
@@ -396,6 +399,7 @@ impl Error {
                 }
             }
             Self::CommitTimeout { .. } => Retry::LookUp,
+            Self::Endorsement { why, .. } if why.contains(DUPLICATE) => Retry::LookUp,
             Self::DeliverStatus { .. } | Self::Endorsement { .. } => Retry::SameTransaction,
             Self::Ca { error, .. } if error.status >= 500 => Retry::SameTransaction,
             Self::Rest { status, .. } if *status >= 500 => Retry::SameTransaction,

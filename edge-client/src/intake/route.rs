@@ -1,11 +1,13 @@
 //! Routes: which transaction a reading becomes.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::pattern::Pattern;
 use super::reading::Reading;
-use crate::buffer::TransactionRequest;
+use crate::buffer::{Priority, TransactionRequest};
 use crate::rules::RuleSet;
 
 /// Tells which readings become transactions of which contract. The first route that matches counts.
@@ -32,6 +34,13 @@ pub struct RouteConfig {
     /// Transactions of one source are sent one after the other.
     #[serde(default)]
     pub ordered: bool,
+    /// What goes first when not everything can go at once, whatever way the readings came in by.
+    #[serde(default)]
+    pub priority: Priority,
+    /// After this time a reading that nobody has seen is worth nothing any more and is dropped; none for as long as the
+    /// buffer keeps requests.
+    #[serde(default, with = "crate::config::optional_humantime")]
+    pub max_age: Option<Duration>,
     /// Which values are sent; each if absent.
     #[serde(default)]
     pub rules: RuleSet,
@@ -246,7 +255,8 @@ impl Route {
             source: reading.source.clone(),
             ordered: self.config.ordered,
             retry_conflicts: true,
-            ..TransactionRequest::default()
+            priority: self.config.priority,
+            max_age: self.config.max_age,
         }
     }
 }
@@ -306,6 +316,19 @@ mod tests {
     }
 
     #[test]
+    fn a_route_says_how_urgent_its_readings_are() {
+        let alarms =
+            route("{channel: c, chaincode: c, function: f, priority: critical, max_age: 2h}").unwrap();
+        let reading = reading(json!({ "values": { "t": 1 } }));
+        let request = alarms.request(&reading);
+        assert_eq!(request.priority, Priority::Critical);
+        assert_eq!(request.max_age, Some(Duration::from_secs(7200)));
+        let plain = route("{channel: c, chaincode: c, function: f}").unwrap();
+        let request = plain.request(&reading);
+        assert_eq!((request.priority, request.max_age), (Priority::Normal, None));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (yaml, word) in [
             ("{channel: '', chaincode: c, function: f}", "'channel'"),
@@ -316,6 +339,10 @@ mod tests {
             (
                 "{channel: c, chaincode: c, function: f, arguments: ['{source']}",
                 "without its }",
+            ),
+            (
+                "{channel: c, chaincode: c, function: f, priority: urgent}",
+                "urgent",
             ),
             (
                 "{channel: c, chaincode: c, function: f, rules: {t: {rule: outside}}}",

@@ -95,6 +95,25 @@ fn is_unreachable(error: &Error) -> bool {
     }
 }
 
+/// Verdicts about the endorsements and not about the request: the policy or the contract was changed meanwhile, or asks for
+/// endorsers that this gateway does not have. The id is spent; a new transaction may succeed when somebody has mended it.
+pub(crate) fn is_mendable(code: TxValidationCode) -> bool {
+    matches!(
+        code,
+        TxValidationCode::EndorsementPolicyFailure
+            | TxValidationCode::ExpiredChaincode
+            | TxValidationCode::ChaincodeVersionConflict
+    )
+}
+
+/// What a failure to learn the verdict means: it is none, whatever it says.
+pub(crate) fn meaning_at(state: State, error: &Error) -> Meaning {
+    match meaning(error) {
+        Meaning::Refused | Meaning::Conflict if state == State::CommitError => Meaning::Repeat,
+        other => other,
+    }
+}
+
 /// What the verdict of the peers means. None where it is about another transaction with this id: then the first one's
 /// verdict counts, and is looked up.
 pub(crate) fn verdict(status: &CommitStatus) -> Option<Outcome> {
@@ -114,6 +133,7 @@ pub(crate) fn verdict(status: &CommitStatus) -> Option<Outcome> {
         TxValidationCode::MvccReadConflict | TxValidationCode::PhantomReadConflict => {
             Some(Outcome::Conflict { reason: reason() })
         }
+        code if is_mendable(code) => Some(Outcome::Conflict { reason: reason() }),
         _ => Some(Outcome::Refused { reason: reason() }),
     }
 }
@@ -219,7 +239,20 @@ mod tests {
         ));
         assert!(matches!(
             verdict(&status(TxValidationCode::EndorsementPolicyFailure)),
+            Some(Outcome::Conflict { .. })
+        ));
+        assert!(matches!(
+            verdict(&status(TxValidationCode::IllegalWriteset)),
             Some(Outcome::Refused { .. })
         ));
+    }
+
+    #[test]
+    fn who_does_not_tell_the_verdict_has_not_given_one() {
+        let error = rpc(Call::CommitStatus, Code::InvalidArgument, "no such thing");
+        assert_eq!(meaning_at(State::CommitError, &error), Meaning::Repeat);
+        assert_eq!(meaning_at(State::EndorsementError, &error), Meaning::Refused);
+        let denied = rpc(Call::CommitStatus, Code::PermissionDenied, "access denied");
+        assert_eq!(meaning_at(State::CommitError, &denied), Meaning::Held);
     }
 }

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::health::{BackOff, Health};
-use self::judge::{Failed, Meaning, meaning, verdict};
+use self::judge::{Failed, Meaning, is_mendable, meaning_at, verdict};
 use self::nodes::{Nodes, Stages};
 use crate::EdgeError;
 use crate::buffer::{Buffer, Job, Outcome, State};
@@ -345,8 +345,16 @@ impl Uplink {
         match self.nodes.attempt(&identity, &invocation, &nonce, &stages).await {
             Ok(status) => {
                 self.network_works();
-                self.goes_on(job);
-                Next::Settle(known(&status), Duration::ZERO)
+                let outcome = known(&status);
+                if let Outcome::Conflict { reason } = &outcome
+                    && is_mendable(status.code)
+                {
+                    // The next one fails as well until somebody has mended it, and each is on the ledger.
+                    self.hold(job, reason);
+                } else {
+                    self.goes_on(job);
+                }
+                Next::Settle(outcome, Duration::ZERO)
             }
             Err(failed) => self.judge(job, &identity, &nonce, failed).await,
         }
@@ -362,7 +370,7 @@ impl Uplink {
             };
             Next::Settle(outcome, pause)
         };
-        let meaning = meaning(&error);
+        let meaning = meaning_at(state, &error);
         if meaning == Meaning::Unreachable {
             self.network_failed(&reason);
             return again(self.back_off.pause(job.attempts));
@@ -380,7 +388,12 @@ impl Uplink {
                     Some((status, message)) => format!("{status}: {message}"),
                     None => reason,
                 };
-                if state != State::EndorsementError || !self.may_be_under_way(job) {
+                // An orderer that refuses marks its own attempt as handed over; only earlier ones count then.
+                let earlier = match state {
+                    State::EndorsementError => self.may_be_under_way(job),
+                    _ => job.attempts > 1 || (job.recovered && job.maybe_sent),
+                };
+                if !earlier {
                     return Next::Settle(Outcome::Refused { reason }, Duration::ZERO);
                 }
                 match self.fate(job, identity, identity, nonce).await {

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use selvedge_msp::SigningIdentity;
 use selvedge_proto::protos::TxValidationCode;
 use selvedge_sdk::{
-    ChannelInfo, ClientTls, CommitStatus, Deadlines, DirectClient, DirectConfig, Endpoint, Error, Gateway,
-    Invocation, Nonce, PeerAddress, PeerClient, Retry, endorsement_policy,
+    Call, ChannelInfo, ClientTls, CommitStatus, Deadlines, DirectClient, DirectConfig, Endpoint, Error,
+    Gateway, Invocation, Nonce, PeerAddress, PeerClient, Retry, RpcError, endorsement_policy,
 };
 
 use super::judge::{Failed, failed_in};
@@ -340,9 +340,11 @@ impl Nodes {
     ) -> Result<CommitStatus, Failed> {
         let endorsing = || failed_in(State::EndorsementError);
         let channel = invocation.channel();
+        let client = self.direct_client(identity, channel, invocation.chaincode());
         let client = self
-            .direct_client(identity, channel, invocation.chaincode())
+            .in_time(Call::ProcessProposal, client)
             .await
+            .map_err(not_of_the_contract)
             .map_err(endorsing())?;
         let proposal = client.propose_with(invocation, nonce).map_err(endorsing())?;
         let id = proposal.transaction_id().to_owned();
@@ -355,13 +357,18 @@ impl Nodes {
                     .map_err(failed_in(State::OrderingError))?;
                 // Listening begins before the submission, so that the commit cannot be missed.
                 let ordering = || failed_in(State::OrderingError);
-                let mut listener = client.listen(channel).await.map_err(ordering())?;
+                let listening = self.in_time(Call::Deliver, client.listen(channel)).await;
+                let mut listener = listening.map_err(ordering())?;
                 client.submit(&transaction).await.map_err(ordering())?;
                 stages.reached(State::PendingCommit);
-                listener
-                    .wait(&id, Some(self.config.deadline))
-                    .await
-                    .map_err(failed_in(State::CommitError))
+                let told = listener.wait(&id, Some(self.config.deadline)).await;
+                match told {
+                    Err(late @ Error::CommitTimeout { .. }) => {
+                        self.verdict_unheard(identity, channel, &id, late).await
+                    }
+                    told => told,
+                }
+                .map_err(failed_in(State::CommitError))
             }
             Err(error) if error.retry() == Retry::LookUp => {
                 stages.reached(State::PendingCommit);
@@ -372,6 +379,41 @@ impl Nodes {
                 known.ok_or_else(|| failed_in(State::CommitError)(error))
             }
             Err(error) => Err(endorsing()(error)),
+        }
+    }
+
+    /// Lets a call that has no limit of its own take as long as any other: a link that swallows everything must not keep
+    /// the slots of those who wait for it.
+    async fn in_time<T>(&self, call: Call, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let limit = self.config.deadline;
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            Err(Error::Rpc(Box::new(RpcError {
+                call,
+                code: tonic::Code::DeadlineExceeded,
+                message: format!("no answer within {} ms", limit.as_millis()),
+                transaction_id: None,
+                details: Vec::new(),
+            })))
+        })
+    }
+
+    /// The stream of commits told nothing in time: the ledger is asked. If it has the transaction, the stream is dead, and the
+    /// next attempt opens another one.
+    async fn verdict_unheard(
+        &self,
+        identity: &SigningIdentity,
+        channel: &str,
+        id: &str,
+        late: Error,
+    ) -> Result<CommitStatus, Error> {
+        match self.look_up(identity, channel, id).await? {
+            Some(status) => {
+                tracing::debug!(%channel, "the stream of commits tells nothing; it is opened again");
+                let key = (identity_id(identity), channel.to_owned());
+                self.direct.lock().remove(&key);
+                Ok(status)
+            }
+            None => Err(late),
         }
     }
 
@@ -403,9 +445,24 @@ impl Nodes {
             }
         }
         match last {
-            Some(error) if !unknown => Err(error),
+            Some(error) if !unknown => Err(not_of_the_contract(error)),
             _ => Ok(None),
         }
+    }
+}
+
+/// What a peer's own chaincodes refuse (the channel is not there, this gateway may not read it) says nothing about the
+/// request: somebody can mend it.
+fn not_of_the_contract(error: Error) -> Error {
+    match error {
+        Error::Refused {
+            endorser,
+            status,
+            message,
+        } => Error::Request(format!(
+            "peer {endorser} does not tell this gateway about the channel: {status}, {message}"
+        )),
+        other => other,
     }
 }
 
@@ -429,4 +486,23 @@ async fn verdict_of(
         code,
         block_number: block.header.map(|h| h.number).unwrap_or_default(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge::{Meaning, meaning};
+    use super::*;
+
+    #[test]
+    fn what_a_peer_does_not_tell_ends_no_request() {
+        let refused = || Error::Refused {
+            endorser: "peer0:7051".into(),
+            status: 500,
+            message: "access denied for [GetChannelConfig][trade]".into(),
+        };
+        assert_eq!(meaning(&refused()), Meaning::Refused, "as the contract's answer");
+        let error = not_of_the_contract(refused());
+        assert_eq!(meaning(&error), Meaning::Held);
+        assert!(error.to_string().contains("access denied"), "{error}");
+    }
 }
