@@ -51,10 +51,9 @@ impl ClusterService {
                  one of its consenters"
             ))
         };
+        // While a channel is being onboarded nobody knows yet who its consenters are.
         let channel = self.registrar.get(id).ok_or_else(refused)?;
-        let chain = channel
-            .chain()
-            .ok_or_else(|| Status::unavailable(format!("channel '{id}' is being onboarded")))?;
+        let chain = channel.chain().ok_or_else(refused)?;
         let head = chain.head();
         let known = head.member_by_certificate(leaf).is_some_and(|member| {
             head.lists(member.id) || channel.consensus().is_some_and(|c| c.still_counts(member.id))
@@ -238,15 +237,11 @@ impl Cluster for ClusterService {
     async fn state(&self, request: Request<pb::StateRequest>) -> Reply<pb::StateReply> {
         let leaf = client_certificate(&request);
         let request = request.into_inner();
-        if self.registrar.get(&request.channel).is_none() {
-            return Ok(Response::new(pb::StateReply::default()));
-        }
         let channel = self.channel(leaf.as_deref(), &request.channel)?;
         let consensus = channel
             .consensus()
             .ok_or_else(|| Status::unavailable("this node is starting its part in the channel"))?;
         Ok(Response::new(pb::StateReply {
-            joined: true,
             has_history: consensus.has_history(),
             height: channel.chain().map_or(0, |c| c.height()),
         }))

@@ -199,18 +199,22 @@ impl Consensus {
     }
 
     /// Decides for a node without Raft state: a group that nobody has started is started, in an existing one the node
-    /// waits for the leader.
+    /// waits for the leader. Blocks beyond the genesis block are the work of a group, also when its Raft state is gone: a
+    /// new one would begin to count anew, and could write other blocks.
     async fn form(self: Arc<Self>) {
         let others = self.peers.others(&self.own_address);
         let mut fresh: BTreeSet<NodeId> = BTreeSet::new();
+        let mut said = false;
         loop {
             if self.gate.is_open() || self.stop.is_cancelled() || !self.log.is_pristine() {
                 return;
             }
             let mut existing = false;
+            let mut worked = self.chain.height() > 1;
             for member in &others {
                 match self.ask(member).await {
                     Ok(state) if state.has_history => existing = true,
+                    Ok(state) if state.height > 1 => worked = true,
                     Ok(_) => {
                         fresh.insert(member.id);
                     }
@@ -229,8 +233,16 @@ impl Consensus {
                 );
                 return;
             }
+            if worked && !said {
+                said = true;
+                tracing::warn!(
+                    channel = self.chain.channel(),
+                    "this channel has blocks, but no consenter that answers has its Raft log; waiting for those that have it. \
+                     If it is lost on most of them, restore the channel's `raft` folders from a copy"
+                );
+            }
             // With this node a majority: nobody can have committed anything.
-            if (fresh.len() + 1) * 2 > others.len() + 1 {
+            if !worked && (fresh.len() + 1) * 2 > others.len() + 1 {
                 self.initialize().await;
                 return;
             }

@@ -389,6 +389,12 @@ async fn orderer_goes(network: &Network) {
 async fn second_channel(network: &Network) {
     says(
         network,
+        &["channel", "create", "lab", "--orgs", "Org1", "--dry-run"],
+        &["members: Org1", "peer0.org1.example.com", "nothing was changed"],
+    )
+    .await;
+    says(
+        network,
         &["channel", "create", "lab", "--orgs", "Org1"],
         &["peer0.org1.example.com joined"],
     )
@@ -410,6 +416,18 @@ async fn second_channel(network: &Network) {
         network,
         &["channel", "join", "-C", "lab", "peer0.org2.example.com"],
         &["cannot read"],
+    )
+    .await;
+    says(
+        network,
+        &["channel", "leave", "-C", "lab", ORG1_PEER, "--dry-run"],
+        &["would be deleted", "nothing was changed"],
+    )
+    .await;
+    says(
+        network,
+        &["channel", "join", "-C", "lab", ORG1_PEER, "--dry-run"],
+        &["would join channel lab", "nothing was changed"],
     )
     .await;
     says(

@@ -17,7 +17,9 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use selvedge_comm::Method;
 use selvedge_msp::{Certificate, PrivateKey};
 use selvedge_sdk::{ClientIdentity, ClientTls, EnrollmentBox, SealedSecret};
-use selvedge_system_tests::{CHANNEL, Device, Edge, Network, ORG1_PEER, Options, case, eventually, http};
+use selvedge_system_tests::{
+    CHANNEL, Device, Edge, Network, ORG1_PEER, Options, case, checker, eventually, http,
+};
 use serde_json::json as value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -524,6 +526,7 @@ async fn in_the_child(tokens: &Path) {
     .await;
     let Bench { network, edge, .. } = bench;
     drop(edge);
+    checker::check(&network).await;
     network.down().await;
 }
 

@@ -10,11 +10,13 @@
 use std::fmt::Debug;
 
 use bytes::Bytes;
+use selvedge_proto::selvedge::cluster as between;
+use selvedge_proto::selvedge::cluster::cluster_client::ClusterClient;
 use selvedge_proto::{Message, common, protos};
 use selvedge_sdk::{
     ClientIdentity, ClientTls, Discovery, Endpoint, EventsFrom, Invocation, Seek, TlsIdentity,
 };
-use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, ORG2_PEER, Options, case, crooked};
+use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, crooked};
 
 /// Of the second organisation alone.
 const SECRET: &str = "secret";
@@ -79,6 +81,26 @@ async fn answers(network: &Network, who: &ClientIdentity, channel: &str) -> Vec<
         let mut blocks = orderer.blocks(who, channel, Seek::one(0)).await.unwrap();
         heard.push(("orderer deliver", told(blocks.next().await)));
         heard.push(("broadcast", told(orderer.broadcast(envelope(who, channel)).await)));
+        // What orderers ask each other, with and without a certificate that is no orderer's.
+        for endpoint in [
+            with_certificate(network, OUTSIDER, &host),
+            network.endpoint(&host),
+        ] {
+            let mut cluster = ClusterClient::new(endpoint.connect_lazy().unwrap());
+            let request = between::StateRequest {
+                channel: channel.to_owned(),
+            };
+            heard.push(("an orderer's state", told(refusal(cluster.state(request).await))));
+            let request = between::BlocksRequest {
+                channel: channel.to_owned(),
+                start: 0,
+                end: 1,
+            };
+            heard.push((
+                "an orderer's blocks",
+                told(refusal(cluster.blocks(request).await)),
+            ));
+        }
     }
     let discovery = Discovery::new(&with_certificate(network, OUTSIDER, ORG2_PEER), who.clone()).unwrap();
     heard.push(("discover config", told(discovery.config(channel).await)));
@@ -86,6 +108,13 @@ async fn answers(network: &Network, who: &ClientIdentity, channel: &str) -> Vec<
     let endorsers = discovery.endorsers(channel, interest("probe")).await;
     heard.push(("discover endorsers", told(endorsers)));
     heard
+}
+
+/// What a refusal says, without the moment it was said at.
+fn refusal<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<(), String> {
+    answer
+        .map(drop)
+        .map_err(|status| format!("{:?}: {}", status.code(), status.message()))
 }
 
 /// Something for an orderer to refuse.
@@ -224,5 +253,7 @@ async fn a_channel_is_its_members_alone() {
     case("nobody", cannot_tell(&network, &nobody)).await;
     let forger = crooked::Wish::client("Org2MSP", "forger").issue(&crooked::rogue_authority());
     case("a forger", cannot_tell(&network, &forger)).await;
+    checker::check(&network).await;
+    checker::check_channel(&network, SECRET, MEMBER, &[ORG2_PEER]).await;
     network.down().await;
 }

@@ -10,7 +10,7 @@
 
 use std::path::Path;
 
-use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, Options, case, npm};
+use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, Options, case, checker, npm};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,5 +50,6 @@ async fn a_member_enrolled_by_the_official_client_transacts_with_the_other() {
         !network.logs(usize::MAX).contains(secret),
         "no secret reaches a log"
     );
+    checker::check(&network).await;
     network.down().await;
 }

@@ -120,6 +120,9 @@ pub(crate) struct CreateArgs {
     /// Write the genesis block only: no node joins.
     #[arg(long)]
     pub(crate) no_join: bool,
+    /// Say what the channel would be and who would join it, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -128,6 +131,9 @@ pub(crate) struct NodeArgs {
     pub(crate) channel: ChannelArg,
     /// The node, for example `peer0.org3.example.com`.
     pub(crate) node: String,
+    /// Say what would happen, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// How a configuration update is made, signed and given away.

@@ -15,6 +15,7 @@ use crate::session::{OrdererRef, PeerRef, Session};
 
 /// A peer that joins a long chain goes on fetching after this time.
 const CATCH_UP_TIME: Duration = Duration::from_secs(30);
+const UNCHANGED: &str = "dry run: nothing was changed";
 const POLL: Duration = Duration::from_millis(100);
 
 /// `channel create`
@@ -60,6 +61,19 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), CliError> {
             ..BatchConfig::default()
         },
     };
+    let joining: Vec<PeerRef<'_>> = session
+        .peers()
+        .filter(|peer| {
+            session
+                .config
+                .members(&channel)
+                .any(|org| org.name == peer.org.name)
+        })
+        .collect();
+    if args.dry_run {
+        show_new(&session, args, &channel, &joining);
+        return Ok(());
+    }
     genesis::create(&session.config, &session.layout, &channel)?;
     println!(
         "channel {}: genesis block written to {}",
@@ -73,22 +87,36 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), CliError> {
     for orderer in session.orderers() {
         join_orderer(&session, orderer, &args.name, &block).await?;
     }
-    for peer in session.peers() {
-        if session
-            .config
-            .members(&channel)
-            .any(|org| org.name == peer.org.name)
-        {
-            join_peer(&session, peer, &args.name, &block).await?;
-        }
+    for peer in joining {
+        join_peer(&session, peer, &args.name, &block).await?;
     }
     Ok(())
+}
+
+/// What `channel create --dry-run` says.
+fn show_new(session: &Session, args: &CreateArgs, channel: &ChannelConfig, joining: &[PeerRef<'_>]) {
+    let members: Vec<&str> = session.config.members(channel).map(|o| o.name.as_str()).collect();
+    println!("channel {} would be made", args.name);
+    println!("  + members: {}", members.join(", "));
+    println!(
+        "  + blocks of up to {} transactions, or after {}",
+        args.max_messages, args.batch_timeout
+    );
+    if !args.no_join {
+        let orderers = session.orderers().map(|o| o.host());
+        let nodes: Vec<String> = orderers.chain(joining.iter().map(PeerRef::host)).collect();
+        println!("  + nodes that join: {}", nodes.join(", "));
+    }
+    println!("{UNCHANGED}");
 }
 
 /// `channel join`
 pub(super) async fn join(args: &NodeArgs) -> Result<(), CliError> {
     let session = Session::open(&args.channel.network.network)?;
     let channel = &args.channel.channel;
+    if args.dry_run {
+        return show_join(&session, args).await;
+    }
     if let Ok(orderer) = session.orderer(&args.node) {
         let reads_as = reader(&session, None)?;
         let current = Current::fetch(&session, &reads_as, channel).await?;
@@ -100,6 +128,23 @@ pub(super) async fn join(args: &NodeArgs) -> Result<(), CliError> {
     join_peer(&session, peer, channel, &encoded(&block)).await?;
     let newest = source::block(&session, &admin, channel, Seek::newest()).await?;
     catch_up(&session, peer, channel, source::number(&newest) + 1).await
+}
+
+/// What `channel join --dry-run` says: also whether the node could join.
+async fn show_join(session: &Session, args: &NodeArgs) -> Result<(), CliError> {
+    let channel = &args.channel.channel;
+    let (host, height) = if let Ok(orderer) = session.orderer(&args.node) {
+        let current = Current::fetch(session, &reader(session, None)?, channel).await?;
+        (orderer.host(), source::number(&current.block) + 1)
+    } else {
+        let peer = node_peer(session, &args.node)?;
+        let admin = session.identity(&peer.administrator())?;
+        let newest = source::block(session, &admin, channel, Seek::newest()).await?;
+        (peer.host(), source::number(&newest) + 1)
+    };
+    println!("{host} would join channel {channel} and fetch its blocks (at least {height})");
+    println!("{UNCHANGED}");
+    Ok(())
 }
 
 /// Waits until a peer has the blocks that the orderers had: before, it knows an older configuration, in which its own
@@ -213,6 +258,15 @@ pub(super) async fn leave(args: &NodeArgs) -> Result<(), CliError> {
     let channel = &args.channel.channel;
     check_channel_id(channel).map_err(|e| CliError::said(e.to_string()))?;
     if let Ok(orderer) = session.orderer(&args.node) {
+        if args.dry_run {
+            println!(
+                "{} would leave channel {channel}, and its blocks there would be deleted",
+                orderer.host()
+            );
+            still_counted(&session, orderer, channel).await;
+            println!("{UNCHANGED}");
+            return Ok(());
+        }
         orderer_admin(&session, orderer)?
             .remove(channel)
             .await
@@ -235,6 +289,15 @@ pub(super) async fn leave(args: &NodeArgs) -> Result<(), CliError> {
             "{} has not joined channel {channel}",
             peer.host()
         )));
+    }
+    if args.dry_run {
+        println!(
+            "{} would leave channel {channel}, and its ledger there would be deleted: {}",
+            peer.host(),
+            folder.display()
+        );
+        println!("{UNCHANGED}");
+        return Ok(());
     }
     restart_without(&session, &node, &folder).await?;
     println!("{} left channel {channel}; its ledger is deleted", peer.host());

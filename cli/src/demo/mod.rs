@@ -135,6 +135,16 @@ impl Demo {
         self.figures.push((name.to_owned(), value));
     }
 
+    /// A figure that must stay under a limit, both in the unit that `text` is made for.
+    fn limited(&mut self, name: &str, measured: f64, limit: f64, text: impl Fn(f64) -> String) {
+        let verdict = if measured < limit {
+            "limit"
+        } else {
+            "OVER THE LIMIT of"
+        };
+        self.figure(name, format!("{} ({verdict} {})", text(measured), text(limit)));
+    }
+
     async fn tell(&mut self) -> Result<(), CliError> {
         println!("Selvedge demo. Every command below can be typed as it stands, after:");
         println!("$ export SELVEDGE_NETWORK={}", self.dir.display());
@@ -180,16 +190,21 @@ impl Demo {
             "target": "Org2MSP",
         });
         self.invoke(BUYER, "rfq", "offer", &[&offer.to_string()]).await?;
-        self.figure(
+        self.limited(
             "network up to first committed transaction",
-            seconds(started.elapsed()),
+            started.elapsed().as_secs_f64(),
+            5.0,
+            |s| seconds(Duration::from_secs_f64(s)),
         );
         let session = Session::open(&self.dir)?;
         tokio::time::sleep(UNTIL_IDLE).await;
         let memory = network::memory_report(&session);
-        self.figure(
+        let idle: u64 = memory.iter().map(|(_, now, _)| now).sum();
+        self.limited(
             &format!("memory of all {} processes, idle", memory.len()),
-            mib(memory.iter().map(|(_, now, _)| now).sum()),
+            megabytes(idle),
+            250.0,
+            |mb| format!("{mb:.0} MB"),
         );
         Ok(session)
     }
@@ -392,7 +407,9 @@ impl Demo {
         self.shell.run(&["edge", "status", "--edge", &address]).await?;
         self.figure("journey recorded, outage and restart included", seconds(time));
         let heaviest = weight.max(resident_kib(gateway.id()));
-        self.figure("edge gateway, resident", mib(heaviest));
+        self.limited("edge gateway, resident", megabytes(heaviest), 30.0, |mb| {
+            format!("{mb:.1} MB")
+        });
         gateway
             .kill()
             .await
@@ -535,7 +552,12 @@ impl Demo {
         let all: u64 = memory.iter().map(|(_, now, _)| now).sum();
         self.figure("memory of all nodes at the end", mib(all));
         if let Some(time) = checks::invocation_time(session, "shipment").await {
-            self.figure("a shipment reading in the peer's contract runtime", time);
+            self.limited(
+                "a shipment reading in the peer's contract runtime",
+                time,
+                1.0,
+                |ms| format!("{ms:.3} ms"),
+            );
         }
         let total = seconds(self.shell.elapsed());
         self.figure("the whole demo", total);
@@ -544,6 +566,10 @@ impl Demo {
             println!("    {name:<56} {value}");
         }
     }
+}
+
+fn megabytes(kib: u64) -> f64 {
+    kib as f64 * 1024.0 / 1e6
 }
 
 fn mib(kib: u64) -> String {

@@ -1,13 +1,15 @@
 //! The Raft log on disk: append-only segment files.
 //!
 //! ```text
-//! segment = "SLVRLOG1" frame*
-//! frame   = magic u32 | length u32 | CRC32C of the payload u32 | payload          (little endian)
+//! segment = "SLVRLOG2" | salt u32 | CRC32C of both u32 | frame*                   (little endian)
+//! frame   = magic u32 | length u32 | CRC32C of the payload u32 | payload
 //! payload = 0 (length u32, pb Entry)*    entries, written and synced together
 //!         | 1 index u64                  entries from this index on are void
 //! ```
 //! A frame is synced before the next is written, so a crash can tear the last frame only. That one is cut off; a bad
-//! frame with a good one behind it is damage, and stops the node.
+//! frame with a good one behind it is damage, and stops the node. Checksums of frames start from the segment's salt, which
+//! is drawn when the segment is made: what clients send lies in the payloads, and must not pass for a frame. ("SLVRLOG1"
+//! without salt, which older versions wrote, is read as well.)
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -24,7 +26,9 @@ use super::codec::{entry_in, entry_out, log_id_in};
 use super::record::sync_dir;
 use super::{Entry, LogId};
 
-const SEGMENT_MAGIC: &[u8; 8] = b"SLVRLOG1";
+const SEGMENT_MAGIC: &[u8; 8] = b"SLVRLOG2";
+const SEGMENT_HEAD: usize = 16;
+const UNSALTED_MAGIC: &[u8; 8] = b"SLVRLOG1";
 const FRAME_MAGIC: u32 = 0x464c_5653;
 const FRAME_HEAD: usize = 12;
 /// A frame longer than this is damage: a batch is bounded by the largest gRPC message (100 MiB).
@@ -43,7 +47,8 @@ pub(crate) enum LogError {
     },
     #[error(
         "the Raft log file {path} is damaged at byte {offset}: {why}; the node does not start on a damaged log: restore the \
-         file, or remove this channel's `raft` folder so that the node catches up from the other consenters"
+         file; or, while most of the channel's other consenters work, remove its `raft` folder here, and the node catches up \
+         from them"
     )]
     Damaged { path: PathBuf, offset: u64, why: String },
 }
@@ -72,6 +77,41 @@ pub(crate) struct Place {
 struct SegmentFile {
     path: PathBuf,
     file: File,
+    salt: u32,
+}
+
+/// How a segment begins.
+struct SegmentHead {
+    salt: u32,
+    bytes: usize,
+}
+
+impl SegmentHead {
+    /// A new one.
+    fn draw() -> (u32, [u8; SEGMENT_HEAD]) {
+        let salt: u32 = rand::random();
+        let mut head = [0; SEGMENT_HEAD];
+        head[..8].copy_from_slice(SEGMENT_MAGIC);
+        head[8..12].copy_from_slice(&salt.to_le_bytes());
+        let crc = crc32c::crc32c(&head[..12]);
+        head[12..].copy_from_slice(&crc.to_le_bytes());
+        (salt, head)
+    }
+
+    fn read(content: &[u8]) -> Option<Self> {
+        if content.starts_with(UNSALTED_MAGIC) {
+            return Some(Self {
+                salt: 0,
+                bytes: UNSALTED_MAGIC.len(),
+            });
+        }
+        let head = content.first_chunk::<SEGMENT_HEAD>()?;
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        (head.starts_with(SEGMENT_MAGIC) && crc32c::crc32c(&head[..12]) == word(12)).then(|| Self {
+            salt: word(8),
+            bytes: SEGMENT_HEAD,
+        })
+    }
 }
 
 impl Place {
@@ -184,39 +224,47 @@ impl Segments {
             offset: offset as u64,
             why: why.into(),
         };
+        let Some(head) = SegmentHead::read(&content) else {
+            // Frames follow only once the head is on disk.
+            if !is_last || content.len() > SEGMENT_HEAD {
+                return Err(damaged(0, "the file does not begin as a segment does"));
+            }
+            let (salt, head) = SegmentHead::draw();
+            file.set_len(0).map_err(io_error("truncate", &path))?;
+            file.write_all_at(&head, 0).map_err(io_error("write", &path))?;
+            file.sync_data().map_err(io_error("sync", &path))?;
+            return Ok(Segment {
+                file: Arc::new(SegmentFile { path, file, salt }),
+                size: SEGMENT_HEAD as u64,
+                last_index: 0,
+            });
+        };
+        let salt = head.salt;
         let segment_file = Arc::new(SegmentFile {
             path: path.clone(),
             file,
+            salt,
         });
         let mut last_index = 0;
-        let mut at = 0;
-        if content.len() >= SEGMENT_MAGIC.len() && content.starts_with(SEGMENT_MAGIC) {
-            at = SEGMENT_MAGIC.len();
-            while at < content.len() {
-                let Some(payload) = frame_at(&content, at) else {
-                    break;
-                };
-                let start = at + FRAME_HEAD;
-                replay(&segment_file, payload, start, floor, entries, &mut last_index)
-                    .map_err(|why| damaged(at, &why))?;
-                at = start + payload.len();
-            }
+        let mut at = head.bytes;
+        while at < content.len() {
+            let Some(payload) = frame_at(&content, at, salt) else {
+                break;
+            };
+            let start = at + FRAME_HEAD;
+            replay(&segment_file, payload, start, floor, entries, &mut last_index)
+                .map_err(|why| damaged(at, &why))?;
+            at = start + payload.len();
         }
-        if at < content.len() || at == 0 {
+        if at < content.len() {
             // A torn tail, if it is one: nothing good may follow, and no file either.
-            let good_behind = (at + 1..content.len()).any(|i| frame_at(&content, i).is_some());
+            let good_behind = (at + 1..content.len()).any(|i| frame_at(&content, i, salt).is_some());
             if !is_last || good_behind {
                 return Err(damaged(at, "a frame fails its checksum and others follow"));
             }
             tracing::warn!(path = %path.display(), at, dropped = content.len() - at, "cut the torn tail of the Raft log");
-            let keep = u64::try_from(at).unwrap_or(0);
             let file = &segment_file.file;
-            file.set_len(keep).map_err(io_error("truncate", &path))?;
-            if at == 0 {
-                file.write_all_at(SEGMENT_MAGIC, 0)
-                    .map_err(io_error("write", &path))?;
-                at = SEGMENT_MAGIC.len();
-            }
+            file.set_len(at as u64).map_err(io_error("truncate", &path))?;
             file.sync_data().map_err(io_error("sync", &path))?;
         }
         Ok(Segment {
@@ -234,19 +282,20 @@ impl Segments {
             .create_new(true)
             .open(&path)
             .map_err(io_error("create", &path))?;
-        file.write_all(SEGMENT_MAGIC).map_err(io_error("write", &path))?;
+        let (salt, head) = SegmentHead::draw();
+        file.write_all(&head).map_err(io_error("write", &path))?;
         file.sync_data().map_err(io_error("sync", &path))?;
         sync_dir(&self.dir)?;
         self.next_number += 1;
         self.segments.push_back(Segment {
-            file: Arc::new(SegmentFile { path, file }),
-            size: SEGMENT_MAGIC.len() as u64,
+            file: Arc::new(SegmentFile { path, file, salt }),
+            size: SEGMENT_HEAD as u64,
             last_index: 0,
         });
         Ok(())
     }
 
-    fn write_frame(&mut self, frame: &[u8]) -> Result<(Arc<SegmentFile>, u64), LogError> {
+    fn write_frame(&mut self, mut frame: Vec<u8>) -> Result<(Arc<SegmentFile>, u64), LogError> {
         if self.segments.back().is_none_or(|s| s.size >= self.segment_bytes) {
             self.roll()?;
         }
@@ -260,9 +309,11 @@ impl Segments {
         };
         let at = segment.size;
         let file = &segment.file;
+        let crc = crc32c::crc32c_append(file.salt, &frame[FRAME_HEAD..]);
+        frame[8..FRAME_HEAD].copy_from_slice(&crc.to_le_bytes());
         // On a failed write or sync the file keeps its old length as far as we know: the next frame overwrites.
         file.file
-            .write_all_at(frame, at)
+            .write_all_at(&frame, at)
             .map_err(io_error("write", &file.path))?;
         file.file.sync_data().map_err(io_error("sync", &file.path))?;
         segment.size += frame.len() as u64;
@@ -292,7 +343,7 @@ impl Segments {
             spans.push((start, len, crc32c::crc32c(&payload[start..])));
         }
         self.finish_frame(&mut payload)?;
-        let (file, at) = self.write_frame(&payload)?;
+        let (file, at) = self.write_frame(payload)?;
         if let (Some(segment), Some(last)) = (self.segments.back_mut(), entries.last()) {
             segment.last_index = segment.last_index.max(last.log_id.index);
         }
@@ -307,6 +358,7 @@ impl Segments {
             .collect())
     }
 
+    /// Fills in the frame's head but for the checksum, which the segment's salt goes into.
     fn finish_frame(&self, frame: &mut [u8]) -> Result<(), LogError> {
         let payload = &frame[FRAME_HEAD..];
         let len = u32::try_from(payload.len())
@@ -317,10 +369,8 @@ impl Segments {
                 path: self.dir.clone(),
                 source: std::io::Error::other("the entries are longer than a frame may be"),
             })?;
-        let crc = crc32c::crc32c(payload);
         frame[..4].copy_from_slice(&FRAME_MAGIC.to_le_bytes());
         frame[4..8].copy_from_slice(&len.to_le_bytes());
-        frame[8..12].copy_from_slice(&crc.to_le_bytes());
         Ok(())
     }
 
@@ -330,7 +380,7 @@ impl Segments {
         frame.push(KIND_TRUNCATE);
         frame.extend_from_slice(&since.to_le_bytes());
         self.finish_frame(&mut frame)?;
-        self.write_frame(&frame).map(drop)
+        self.write_frame(frame).map(drop)
     }
 
     /// Removes the files that hold nothing above `upto`. The caller has stored `upto` as purged before.
@@ -352,8 +402,8 @@ impl Segments {
     }
 }
 
-/// The payload of the frame at `at`, if it is whole and its checksum holds.
-fn frame_at(content: &[u8], at: usize) -> Option<&[u8]> {
+/// The payload of the frame at `at`, if it is whole and its checksum, begun from `salt`, holds. No frame is empty.
+fn frame_at(content: &[u8], at: usize, salt: u32) -> Option<&[u8]> {
     let word = |i: usize| -> Option<u32> {
         let bytes = content.get(at + i..at + i + 4)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?))
@@ -361,11 +411,13 @@ fn frame_at(content: &[u8], at: usize) -> Option<&[u8]> {
     if word(0)? != FRAME_MAGIC {
         return None;
     }
-    let len = usize::try_from(word(4)?).ok().filter(|l| *l <= MAX_FRAME)?;
+    let len = usize::try_from(word(4)?)
+        .ok()
+        .filter(|l| (1..=MAX_FRAME).contains(l))?;
     let crc = word(8)?;
     let start = at + FRAME_HEAD;
     let payload = content.get(start..start.checked_add(len)?)?;
-    (crc32c::crc32c(payload) == crc).then_some(payload)
+    (crc32c::crc32c_append(salt, payload) == crc).then_some(payload)
 }
 
 fn replay(
@@ -480,7 +532,67 @@ mod tests {
         bytes[40] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         let refused = Segments::open(dir.path(), 1 << 20, None).err().unwrap();
-        assert!(refused.to_string().contains("damaged at byte 8"), "{refused}");
+        assert!(refused.to_string().contains("damaged at byte 16"), "{refused}");
+        bytes[40] ^= 1;
+        bytes[9] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let refused = Segments::open(dir.path(), 1 << 20, None).err().unwrap();
+        assert!(refused.to_string().contains("damaged at byte 0"), "{refused}");
+    }
+
+    /// What a frame looks like without a salt, as a client could write it into an envelope.
+    fn forged(payload: &[u8]) -> Vec<u8> {
+        let mut frame = FRAME_MAGIC.to_le_bytes().to_vec();
+        frame.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+        frame.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    #[test]
+    fn what_a_client_sends_does_not_pass_for_a_frame() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = Segments::open(dir.path(), 1 << 20, None).unwrap();
+        log.append(&[entry(0)]).unwrap();
+        let path = dir.path().join(format!("{:020}.log", 1));
+        let first = std::fs::metadata(&path).unwrap().len();
+        let mut envelope = forged(&[]);
+        envelope.extend(forged(&[KIND_TRUNCATE, 0, 0, 0, 0, 0, 0, 0, 0]));
+        let mut planted = entry(1);
+        planted.payload = EntryPayload::Normal(Batch {
+            config_sequence: 1,
+            config: false,
+            envelopes: vec![envelope.into()],
+        });
+        log.append(&[planted.clone()]).unwrap();
+        drop(log);
+        let whole = std::fs::read(&path).unwrap();
+        for cut in usize::try_from(first).unwrap() + 1..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let (_, found) = Segments::open(dir.path(), 1 << 20, None).unwrap();
+            assert_eq!(indexes(&found), [0], "cut at {cut}");
+        }
+        std::fs::write(&path, &whole).unwrap();
+        let (_, found) = Segments::open(dir.path(), 1 << 20, None).unwrap();
+        assert_eq!(found[1].1.read().unwrap(), planted);
+    }
+
+    #[test]
+    fn a_log_without_salt_is_read_and_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = Segments::open(dir.path(), 1 << 20, None).unwrap();
+        log.append(&[entry(0)]).unwrap();
+        drop(log);
+        let path = dir.path().join(format!("{:020}.log", 1));
+        let bytes = std::fs::read(&path).unwrap();
+        let old = [&UNSALTED_MAGIC[..], &forged(&bytes[SEGMENT_HEAD + FRAME_HEAD..])].concat();
+        std::fs::write(&path, old).unwrap();
+        let (mut log, found) = Segments::open(dir.path(), 1 << 20, None).unwrap();
+        assert_eq!(indexes(&found), [0]);
+        log.append(&[entry(1)]).unwrap();
+        drop(log);
+        let (_, found) = Segments::open(dir.path(), 1 << 20, None).unwrap();
+        assert_eq!(found[1].1.read().unwrap(), entry(1));
     }
 
     #[test]
