@@ -82,7 +82,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the async runtime: {error}")),
     };
+    let keeps_running = command.is_role();
     let result = runtime.block_on(async {
+        if keeps_running {
+            tokio::spawn(selvedge_operations::keep_memory_small());
+        }
         match stop_signal() {
             Ok(stop) => command
                 .run(stop, selvedge_operations::process_log())
