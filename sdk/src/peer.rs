@@ -238,7 +238,8 @@ impl PeerClient {
         }
     }
 
-    /// The channel's current configuration.
+    /// The channel's current configuration. The question is asked within the channel, so that a peer of any of its
+    /// organisations answers; without a channel a peer knows its own organisation only.
     ///
     /// # Errors
     /// The peer refuses or cannot be reached.
@@ -247,13 +248,11 @@ impl PeerClient {
         identity: &SigningIdentity,
         channel: &str,
     ) -> Result<common::Config, Error> {
-        let invocation = Invocation::new("", "cscc", "GetChannelConfig")
-            .arg(channel)
-            .config_type();
+        let invocation = Invocation::new(channel, "cscc", "GetChannelConfig").arg(channel);
         self.query(identity, &invocation).await
     }
 
-    /// The block that holds the channel's current configuration.
+    /// The block that holds the channel's current configuration; asked as [`Self::channel_config`] is.
     ///
     /// # Errors
     /// The peer refuses or cannot be reached.
@@ -264,7 +263,7 @@ impl PeerClient {
     ) -> Result<common::Block, Error> {
         self.query(
             identity,
-            &Invocation::new("", "cscc", "GetConfigBlock").arg(channel),
+            &Invocation::new(channel, "cscc", "GetConfigBlock").arg(channel),
         )
         .await
     }

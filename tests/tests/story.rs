@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use selvedge_sdk::{Checkpoint, EventsFrom, Gateway, Invocation, Seek, SeekStart};
+use selvedge_sdk::{ChannelInfo, Checkpoint, EventsFrom, Gateway, Invocation, Seek, SeekStart};
 use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, json, within};
 use serde_json::{Value, json as value};
 
@@ -249,6 +249,13 @@ async fn directly(network: &Network) {
         .await
         .unwrap();
     assert_eq!(got, "42");
+    // A device whose own organisation's peer is away learns the channel's configuration from another one's.
+    let buyer = network.identity(BUYER);
+    for host in network.peers() {
+        let info = ChannelInfo::fetch(&network.peer(&host), &buyer, CHANNEL).await;
+        let info = info.unwrap_or_else(|e| panic!("{host}: {e}"));
+        assert_eq!(info.orderers.len(), network.orderers().len(), "{host}");
+    }
 }
 
 async fn streams(network: &Network) {
