@@ -20,7 +20,7 @@ use selvedge_proto::protos::TxValidationCode;
 use selvedge_sdk::{ClientIdentity, Invocation};
 use selvedge_system_tests::load::Load;
 use selvedge_system_tests::{
-    CHANNEL, Edge, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, eventually, http,
+    CHANNEL, Device, Edge, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, eventually, http,
 };
 use serde_json::{Value, json as literal};
 
@@ -430,8 +430,11 @@ async fn roots_are_rotated_while_the_network_works() {
     .await;
     let load = Load::start(&network, &[USER2], 1);
     let old_user = network.identity(USER1);
-    for domain in ["org1.example.com", "example.com"] {
-        case(&format!("{domain} rotates"), rotate(&network, domain)).await;
+    for (domain, devices) in [
+        ("org1.example.com", std::slice::from_ref(&device)),
+        ("example.com", &[]),
+    ] {
+        case(&format!("{domain} rotates"), rotate(&network, domain, devices)).await;
         load.progress(5).await;
     }
     case("the new identity counts, the old one does not", async {
@@ -502,7 +505,7 @@ async fn transacts(edge: &Edge, key: &str) {
     .await;
 }
 
-async fn rotate(network: &Network, domain: &str) {
+async fn rotate(network: &Network, domain: &str, devices: &[Device]) {
     let step = |more: &'static [&'static str]| {
         let mut arguments = vec!["ca", "rotate", "--org", domain];
         arguments.extend(more);
@@ -534,6 +537,18 @@ async fn rotate(network: &Network, domain: &str) {
             Some(host) => Err(format!("{host} has its old certificate")),
             None => Ok(()),
         }
+    })
+    .await;
+    // A device that has not renewed by then would be locked out.
+    eventually("all devices renewed under the new root", LONG, || async {
+        for device in devices {
+            let identity = ClientIdentity::from_msp_dir(&device.msp_id, &device.msp_dir)
+                .map_err(|e| format!("{}: {e}", device.name))?;
+            if identity.certificate().is_signed_by(&old) {
+                return Err(format!("{} has its old certificate", device.name));
+            }
+        }
+        Ok(())
     })
     .await;
     // TLS certificates as well, which the command itself looks at.
