@@ -90,7 +90,19 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), CliError> {
     for peer in joining {
         join_peer(&session, peer, &args.name, &block).await?;
     }
-    Ok(())
+    served(&session, &args.name).await
+}
+
+/// Waits until the orderers of a new channel have elected a leader: before, they give nobody a block.
+async fn served(session: &Session, channel: &str) -> Result<(), CliError> {
+    let deadline = Instant::now() + CATCH_UP_TIME;
+    loop {
+        match Current::fetch_by_any(session, None, channel).await {
+            Ok(_) => return Ok(()),
+            Err(why) if Instant::now() > deadline => return Err(why),
+            Err(_) => tokio::time::sleep(POLL).await,
+        }
+    }
 }
 
 /// What `channel create --dry-run` says.
