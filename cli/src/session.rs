@@ -6,7 +6,8 @@ use selvedge_sdk::{ClientIdentity, ClientTls, Endpoint, Gateway, TlsIdentity};
 
 use crate::error::{CliError, During};
 use crate::network::config::{
-    CaNode, NetworkConfig, OrdererNode, OrdererOrganization, PeerNode, PeerOrganization, external,
+    CaNode, ChannelConfig, NetworkConfig, OrdererNode, OrdererOrganization, PeerNode, PeerOrganization,
+    external,
 };
 use crate::network::layout::{Layout, MemberLayout, OrgLayout};
 
@@ -160,6 +161,15 @@ impl Session {
             .peer_organizations
             .iter()
             .flat_map(|org| org.peers.iter().map(move |node| PeerRef { org, node }))
+    }
+
+    /// The peers whose organisations are members of a channel of the configuration.
+    pub(crate) fn members_peers<'a>(
+        &'a self,
+        channel: &'a ChannelConfig,
+    ) -> impl Iterator<Item = PeerRef<'a>> {
+        self.peers()
+            .filter(move |peer| self.config.members(channel).any(|org| org.name == peer.org.name))
     }
 
     pub(crate) fn orderers(&self) -> impl Iterator<Item = OrdererRef<'_>> {

@@ -70,7 +70,7 @@ assets! {
     "image/svg+xml": "icon.svg";
     "application/manifest+json": "manifest.webmanifest";
     "text/javascript; charset=utf-8":
-        "api.js" "chart.js" "dom.js" "format.js" "i18n.js" "live.js" "main.js" "map.js" "parts.js" "seal.js" "world.js"
+        "api.js" "chart.js" "dom.js" "format.js" "hash.js" "i18n.js" "live.js" "main.js" "map.js" "parts.js" "seal.js" "world.js"
         "lang/de.js" "lang/en.js"
         "views/block.js" "views/blocks.js" "views/certificates.js" "views/deal.js" "views/genealogy.js"
         "views/idea.js" "views/ideas.js" "views/overview.js" "views/partner.js" "views/partners.js"

@@ -3,14 +3,10 @@
 // The commitment is that of docs/contracts.md, "Sealing". What opens a seal is kept in the browser's storage, and as a
 // file of the same form as `selvedge tender seal` writes, so that it can be revealed from elsewhere too.
 
+import { hex, sha256Text } from './hash.js';
+
 /** Seals of one tender that are remembered. Older ones were replaced long ago. */
 const KEPT = 8;
-
-const hex = (bytes) => [...new Uint8Array(bytes)].map((b) => b.toString(16).padStart(2, '0')).join('');
-
-export const sha256 = async (bytes) => hex(await crypto.subtle.digest('SHA-256', bytes));
-
-export const sha256Text = (text) => sha256(new TextEncoder().encode(text));
 
 /** The commitment to what was kept. */
 export const commitment = ({ tender, supplier, salt, offer }) =>

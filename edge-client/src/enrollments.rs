@@ -9,12 +9,14 @@
 //! The gateway cannot read them, and whoever fetches one that is not his cannot either, so nothing is lost when a
 //! stranger asks. They are on the disk, since a registrar and a device need not be reachable at the same time.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::put;
 use axum::{Json, Router};
@@ -192,26 +194,26 @@ struct Call {
     token: Option<String>,
 }
 
-impl Call {
-    fn new(method: Method, uri: &Uri, headers: &HeaderMap) -> Self {
-        let token = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-        Self {
-            method,
-            uri: uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
-            token: token.map(ToOwned::to_owned),
-        }
+impl<S: Sync> FromRequestParts<S> for Call {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let token = parts.headers.get(header::AUTHORIZATION);
+        let uri = parts.uri.path_and_query();
+        Ok(Self {
+            method: parts.method.clone(),
+            uri: uri.map(ToString::to_string).unwrap_or_default(),
+            token: token.and_then(|v| v.to_str().ok()).map(ToOwned::to_owned),
+        })
     }
 }
 
 async fn accept(
     State(kept): State<Arc<Enrollments>>,
     Path(id): Path<String>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    call: Call,
     body: Bytes,
 ) -> Response {
-    let call = Call::new(method, &uri, &headers);
     let done = blocking(move || {
         admit(&kept, Wanted::Leave, &id, &call, &body)?;
         kept.put(&id, &body)
@@ -234,12 +236,10 @@ async fn give(State(kept): State<Arc<Enrollments>>, Path(id): Path<String>) -> R
 async fn take_away(
     State(kept): State<Arc<Enrollments>>,
     Path(id): Path<String>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    call: Call,
     body: Bytes,
 ) -> Response {
-    let (name, call) = (id.clone(), Call::new(method, &uri, &headers));
+    let name = id.clone();
     let done = blocking(move || {
         admit(&kept, Wanted::TakeAway, &id, &call, &body)?;
         kept.delete(&id)

@@ -107,7 +107,8 @@ impl RpcError {
         }
     }
 
-    pub(crate) fn deadline(call: Call, transaction_id: Option<&str>, limit: std::time::Duration) -> Self {
+    /// What a call fails with that had no answer within its limit.
+    pub fn deadline(call: Call, transaction_id: Option<&str>, limit: std::time::Duration) -> Self {
         Self {
             call,
             code: Code::DeadlineExceeded,

@@ -252,7 +252,7 @@ impl PeerClient {
         self.query(identity, &invocation).await
     }
 
-    /// The block that holds the channel's current configuration. Peers answer members of their own organisation.
+    /// The block that holds the channel's current configuration; asked as [`Self::channel_config`] is.
     ///
     /// # Errors
     /// The peer refuses or cannot be reached.
@@ -263,7 +263,7 @@ impl PeerClient {
     ) -> Result<common::Block, Error> {
         self.query(
             identity,
-            &Invocation::new("", "cscc", "GetConfigBlock").arg(channel),
+            &Invocation::new(channel, "cscc", "GetConfigBlock").arg(channel),
         )
         .await
     }

@@ -203,6 +203,20 @@ impl Edge {
         self.pid.load(Ordering::Relaxed)
     }
 
+    /// Waits until so many requests are open in its buffer.
+    pub async fn holds(&self, open: u64, limit: Duration) {
+        let what = format!("{open} requests are open in the edge gateway's buffer");
+        eventually(&what, limit, || async {
+            let status = self.status().await?;
+            if status["open"] == open {
+                Ok(())
+            } else {
+                Err(status.to_string())
+            }
+        })
+        .await;
+    }
+
     /// Its configuration file.
     pub fn config(&self) -> PathBuf {
         self.files.config()

@@ -9,6 +9,7 @@
 //!   ├─ CaServer   a certificate authority process, root and intermediate
 //!   ├─ npm        official clients from npm, in folders of their own
 //!   ├─ python     real clients from PyPI, in an environment of their own
+//!   ├─ softhsm    PKCS#11 tokens
 //!   ├─ probe      a small contract with one function for every way to behave and misbehave
 //!   ├─ crooked    certificates and signatures as they must not be
 //!   ├─ load       transactions in numbers, with what was acknowledged written down
@@ -44,6 +45,7 @@ mod proxy;
 pub mod python;
 pub mod raw;
 mod receiver;
+pub mod softhsm;
 mod wait;
 
 pub use authority::{CaServer, INTERMEDIATE, NetworkAuthority, ROOT};

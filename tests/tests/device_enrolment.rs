@@ -18,20 +18,13 @@ use selvedge_comm::Method;
 use selvedge_msp::{Certificate, PrivateKey};
 use selvedge_sdk::{ClientIdentity, ClientTls, EnrollmentBox, SealedSecret};
 use selvedge_system_tests::{
-    CHANNEL, Device, Edge, Network, ORG1_PEER, Options, case, checker, eventually, http,
+    CHANNEL, Device, Edge, Network, ORG1_PEER, Options, case, checker, eventually, http, softhsm,
 };
 use serde_json::json as value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const ORG: &str = "org1.example.com";
-/// Where Debian, Fedora and Arch put SoftHSM2.
-const LIBRARIES: [&str; 4] = [
-    "/usr/lib/softhsm/libsofthsm2.so",
-    "/usr/lib64/pkcs11/libsofthsm2.so",
-    "/usr/lib64/softhsm/libsofthsm2.so",
-    "/usr/lib/libsofthsm2.so",
-];
 /// Names the folder of the tokens, in the child process.
 const TOKENS: &str = "SELVEDGE_TEST_TOKENS";
 
@@ -315,11 +308,8 @@ async fn mistakes_are_explained(bench: &Bench) {
 /// The key is made in the token, signs the request there, and then signs the gateway's transactions.
 async fn a_key_that_never_leaves_its_token(bench: &Bench, tokens: &Path) {
     let pin = bench.file("pin");
-    std::fs::write(&pin, "1234\n").unwrap();
-    let library = LIBRARIES
-        .iter()
-        .find(|l| Path::new(l).exists())
-        .expect("SoftHSM2");
+    std::fs::write(&pin, format!("{}\n", softhsm::PIN)).unwrap();
+    let library = softhsm::library();
     let uri = format!("pkcs11:token=truck-17;object=selvedge?module-path={library}&pin-source=file:{pin}");
     bench.public_key(&uri, true, "token.pub").await;
     // A token does not open sealed secrets, so a key for that is made beside it.
@@ -538,30 +528,11 @@ fn devices_get_their_identity() {
         return runtime().block_on(in_the_child(Path::new(&tokens)));
     }
     let folder = tempfile::tempdir().unwrap();
-    let tokens = folder.path().join("tokens");
-    std::fs::create_dir(&tokens).unwrap();
-    let config = folder.path().join("softhsm2.conf");
-    let text = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
-    std::fs::write(&config, text).unwrap();
-    let made = Command::new("softhsm2-util")
-        .env("SOFTHSM2_CONF", &config)
-        .args([
-            "--init-token",
-            "--free",
-            "--label",
-            "truck-17",
-            "--so-pin",
-            "4711",
-            "--pin",
-            "1234",
-        ])
-        .output()
-        .expect("softhsm2-util (Debian: softhsm2) is missing; scripts/setup.sh installs it");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let config = softhsm::token(folder.path(), "truck-17");
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "devices_get_their_identity", "--nocapture"])
         .env("SOFTHSM2_CONF", &config)
-        .env(TOKENS, &tokens)
+        .env(TOKENS, folder.path().join("tokens"))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&child.stdout);

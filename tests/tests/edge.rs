@@ -51,19 +51,7 @@ async fn hand_over(edge: &Edge, first: u64) {
 }
 
 async fn emptied(edge: &Edge) {
-    eventually(
-        "the edge gateway's buffer is empty",
-        Duration::from_secs(60),
-        || async {
-            let status = edge.status().await?;
-            if status["open"] == 0 {
-                Ok(())
-            } else {
-                Err(status.to_string())
-            }
-        },
-    )
-    .await;
+    edge.holds(0, Duration::from_secs(60)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

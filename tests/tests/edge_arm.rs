@@ -13,8 +13,8 @@ use std::time::Duration;
 use selvedge_comm::Method;
 use selvedge_sdk::Invocation;
 use selvedge_system_tests::{
-    CHANNEL, Device, Edge, EdgeProgram, Network, ORG1_PEER, ORG2_PEER, Options, Proxy, case, checker,
-    eventually, http, json,
+    CHANNEL, Device, Edge, EdgeProgram, Network, ORG1_PEER, ORG2_PEER, Options, Proxy, case, checker, http,
+    json,
 };
 use serde_json::{Value, json as value};
 
@@ -47,19 +47,7 @@ async fn hand_over(edge: &Edge, shipment: &str, first: u64) {
 }
 
 async fn holds(edge: &Edge, open: u64) {
-    eventually(
-        "the buffer holds what it should",
-        Duration::from_secs(60),
-        || async {
-            let status = edge.status().await?;
-            if status["open"] == open {
-                Ok(())
-            } else {
-                Err(status.to_string())
-            }
-        },
-    )
-    .await;
+    edge.holds(open, Duration::from_secs(60)).await;
 }
 
 /// Enrols with the ARM program, as on the Pi.

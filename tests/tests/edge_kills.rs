@@ -19,7 +19,7 @@ use selvedge_comm::Method;
 use selvedge_proto::protos::TxValidationCode;
 use selvedge_sdk::Invocation;
 use selvedge_system_tests::{
-    CHANNEL, Edge, Network, ORG1_PEER, ORG2_PEER, Options, Proxy, case, checker, eventually, http, json,
+    CHANNEL, Edge, Network, ORG1_PEER, ORG2_PEER, Options, Proxy, case, checker, http, json,
 };
 use serde_json::{Value, json as value};
 
@@ -123,19 +123,7 @@ impl World {
     }
 
     async fn emptied(&self) {
-        eventually(
-            "the edge gateway's buffer is empty",
-            Duration::from_secs(80),
-            || async {
-                let status = self.edge.status().await?;
-                if status["open"] == 0 {
-                    Ok(())
-                } else {
-                    Err(status.to_string())
-                }
-            },
-        )
-        .await;
+        self.edge.holds(0, Duration::from_secs(80)).await;
     }
 }
 

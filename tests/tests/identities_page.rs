@@ -7,12 +7,12 @@
     reason = "a test"
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use selvedge_msp::Certificate;
-use selvedge_system_tests::{Edge, Network, ORG2_PEER, Options, binary, case, eventually};
+use selvedge_system_tests::{Edge, Network, ORG2_PEER, Options, binary, case, checker, eventually, softhsm};
 use serde_json::json;
 
 const PAGE: &str = include_str!("../../docs/identities.md");
@@ -88,34 +88,6 @@ impl Desk {
     fn ok(&self, text: &str) -> String {
         self.sh(text).unwrap_or_else(|e| panic!("{e}"))
     }
-
-    /// An empty token, as `softhsm2-util` makes it.
-    fn token(&self, label: &str) {
-        std::fs::create_dir(self.file("tokens")).unwrap();
-        std::fs::write(self.file("pin"), "1234\n").unwrap();
-        std::fs::write(
-            self.file("softhsm2.conf"),
-            format!(
-                "directories.tokendir = {}\nlog.level = ERROR\n",
-                self.file("tokens").display()
-            ),
-        )
-        .unwrap();
-        self.ok(&format!(
-            "softhsm2-util --init-token --free --label {label} --so-pin 4711 --pin 1234"
-        ));
-    }
-}
-
-fn library() -> String {
-    let places = [
-        "/usr/lib/softhsm/libsofthsm2.so",
-        "/usr/lib64/pkcs11/libsofthsm2.so",
-        "/usr/lib64/softhsm/libsofthsm2.so",
-        "/usr/lib/libsofthsm2.so",
-    ];
-    let found = places.iter().find(|l| Path::new(l).exists());
-    (*found.expect("SoftHSM2 (Debian: softhsm2); scripts/setup.sh installs it")).to_owned()
 }
 
 async fn desk() -> (Desk, Edge) {
@@ -138,7 +110,7 @@ async fn desk() -> (Desk, Edge) {
     let pairs = [
         ("http://edge0:8600", edge.url()),
         ("https://localhost:8054", authority.url),
-        ("/usr/lib/softhsm/libsofthsm2.so", library()),
+        ("/usr/lib/softhsm/libsofthsm2.so", softhsm::library().to_owned()),
         ("/etc/selvedge/pin", dir.join("pin").display().to_string()),
     ];
     let here = pairs.map(|(there, here)| (there.to_owned(), here)).to_vec();
@@ -149,7 +121,8 @@ async fn desk() -> (Desk, Edge) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_about_identities_tells_the_truth() {
     let (desk, edge) = desk().await;
-    desk.token("truck-19");
+    softhsm::token(&desk.dir, "truck-19");
+    std::fs::write(desk.file("pin"), format!("{}\n", softhsm::PIN)).unwrap();
     let mut ran = 0;
     let blocks = blocks();
     for (section, block) in &blocks {
@@ -195,5 +168,6 @@ async fn the_page_about_identities_tells_the_truth() {
     let Desk { network, .. } = desk;
     drop(edge);
     network.still_works().await;
+    checker::check(&network).await;
     network.down().await;
 }

@@ -369,6 +369,7 @@ async fn a_revocation_counts_from_its_block_on() {
         assert_eq!(status.code, TxValidationCode::EndorsementPolicyFailure);
     })
     .await;
+    checker::check(&network).await;
     network.down().await;
 }
 
@@ -813,5 +814,6 @@ async fn material_from_elsewhere_is_welcome_and_goes_out_again() {
     let report = doctor(&network, &[]).await;
     assert_eq!(problems(&report), Vec::<&Value>::new(), "{report:#}");
     network.still_works().await;
+    checker::check(&network).await;
     network.down().await;
 }

@@ -632,6 +632,7 @@ async fn the_server_is_what_its_document_says() {
     assert!(output.status.success(), "{said}\n{}", portal.log());
     network.still_works().await;
     drop(portal);
+    checker::check(&network).await;
     network.down().await;
 }
 
@@ -678,5 +679,6 @@ async fn people_use_the_page() {
     print!("{said}");
     assert!(said.contains("all steps passed"), "{said}");
     drop((buyer, supplier, edge));
+    checker::check(&network).await;
     network.down().await;
 }

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use selvedge_channel::verify::is_config_block;
 use selvedge_sdk::{ChannelInfo, Checkpoint, EventsFrom, Gateway, Invocation, Seek, SeekStart};
 use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, json, within};
 use serde_json::{Value, json as value};
@@ -255,6 +256,9 @@ async fn directly(network: &Network) {
         let info = ChannelInfo::fetch(&network.peer(&host), &buyer, CHANNEL).await;
         let info = info.unwrap_or_else(|e| panic!("{host}: {e}"));
         assert_eq!(info.orderers.len(), network.orderers().len(), "{host}");
+        let block = network.peer(&host).config_block(&buyer, CHANNEL).await;
+        let block = block.unwrap_or_else(|e| panic!("{host}: {e}"));
+        assert!(is_config_block(&block), "{host}");
     }
 }
 

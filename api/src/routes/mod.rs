@@ -103,17 +103,6 @@ fn routes() -> Vec<Route> {
     routes
 }
 
-/// Web hooks and streams of one contract's events, as every program with call-backs has them.
-#[cfg(test)]
-const CALLBACKS: [(Method, &str); 6] = [
-    (Method::GET, "/v1/events"),
-    (Method::POST, "/v1/subscriptions"),
-    (Method::GET, "/v1/subscriptions"),
-    (Method::GET, "/v1/subscriptions/{id}"),
-    (Method::DELETE, "/v1/subscriptions/{id}"),
-    (Method::POST, "/v1/subscriptions/{id}/resume"),
-];
-
 async fn wrong_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,

@@ -2,7 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::{CALLBACKS, routes};
+use axum::http::Method;
+
+use super::routes;
+
+/// Web hooks and streams of one contract's events, as every program with call-backs serves them.
+const CALLBACKS: [(Method, &str); 6] = [
+    (Method::GET, "/v1/events"),
+    (Method::POST, "/v1/subscriptions"),
+    (Method::GET, "/v1/subscriptions"),
+    (Method::GET, "/v1/subscriptions/{id}"),
+    (Method::DELETE, "/v1/subscriptions/{id}"),
+    (Method::POST, "/v1/subscriptions/{id}/resume"),
+];
 
 #[test]
 fn the_document_describes_every_route_and_no_other() {

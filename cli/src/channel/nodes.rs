@@ -13,8 +13,8 @@ use crate::network::config::{BatchConfig, ChannelConfig};
 use crate::network::{chain_height, genesis, nodes, restart_without};
 use crate::session::{OrdererRef, PeerRef, Session};
 
-/// A peer that joins a long chain goes on fetching after this time.
-const CATCH_UP_TIME: Duration = Duration::from_secs(30);
+/// How long a command waits for what goes on without it: a peer that fetches a long chain, orderers that elect a leader.
+const PATIENCE: Duration = Duration::from_secs(30);
 const UNCHANGED: &str = "dry run: nothing was changed";
 const POLL: Duration = Duration::from_millis(100);
 
@@ -61,15 +61,7 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), CliError> {
             ..BatchConfig::default()
         },
     };
-    let joining: Vec<PeerRef<'_>> = session
-        .peers()
-        .filter(|peer| {
-            session
-                .config
-                .members(&channel)
-                .any(|org| org.name == peer.org.name)
-        })
-        .collect();
+    let joining: Vec<PeerRef<'_>> = session.members_peers(&channel).collect();
     if args.dry_run {
         show_new(&session, args, &channel, &joining);
         return Ok(());
@@ -95,11 +87,15 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), CliError> {
 
 /// Waits until the orderers of a new channel have elected a leader: before, they give nobody a block.
 async fn served(session: &Session, channel: &str) -> Result<(), CliError> {
-    let deadline = Instant::now() + CATCH_UP_TIME;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match Current::fetch_by_any(session, None, channel).await {
             Ok(_) => return Ok(()),
-            Err(why) if Instant::now() > deadline => return Err(why),
+            Err(why) if Instant::now() > deadline => {
+                return Err(CliError::said(format!(
+                    "channel {channel} is made and joined, but its orderers give no block of it yet: {why}"
+                )));
+            }
             Err(_) => tokio::time::sleep(POLL).await,
         }
     }
@@ -162,7 +158,7 @@ async fn show_join(session: &Session, args: &NodeArgs) -> Result<(), CliError> {
 /// Waits until a peer has the blocks that the orderers had: before, it knows an older configuration, in which its own
 /// organisation may be missing.
 async fn catch_up(session: &Session, peer: PeerRef<'_>, channel: &str, height: u64) -> Result<(), CliError> {
-    let deadline = Instant::now() + CATCH_UP_TIME;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         // Until it knows that its organisation is a member, the peer answers nobody.
         let reached = chain_height(session, peer, channel).await.unwrap_or(0);

@@ -2,6 +2,7 @@
 import { at, get, post } from '../api.js';
 import { ask, badge, card, code, field, h, head, link, table, toast } from '../dom.js';
 import { bytes, short, time } from '../format.js';
+import { sha256 } from '../hash.js';
 import { t } from '../i18n.js';
 
 const KINDS = { current: 'good', outdated: 'warn', differs: 'bad', unknown: 'bad' };
@@ -14,11 +15,6 @@ export const certificateTable = (context, list) => table([
   [t('hash'), (c) => h('code', { title: c.hash }, short(c.hash))],
   [t('certificate.at'), (c) => link(context.to('transaction', c.txId), time(c.certifiedAt))],
 ], list);
-
-async function sha256(file) {
-  const digest = await crypto.subtle.digest('SHA-256', await file.arrayBuffer());
-  return [...new Uint8Array(digest)].map((b) => b.toString(16).padStart(2, '0')).join('');
-}
 
 async function certify(context, file, hash) {
   const done = await ask(t('certificate.certify'), [h('p', null, `${file.name} · ${bytes(file.size)}`), code(hash),
@@ -54,7 +50,7 @@ export async function certificates(context, hash) {
   async function take(file) {
     if (!file) return;
     result.replaceChildren(h('p', { class: 'soft' }, t('certificate.hashing', { name: file.name })));
-    await look(await sha256(file), file);
+    await look(await sha256(await file.arrayBuffer()), file);
   }
   const input = h('input', { type: 'file', id: 'file', 'aria-label': t('certificate.choose'), onchange: (e) => {
     const file = e.target.files[0];

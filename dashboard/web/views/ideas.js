@@ -4,7 +4,7 @@ import { ask, badge, empty, field, h, head, toast } from '../dom.js';
 import { ago } from '../format.js';
 import { t } from '../i18n.js';
 import { idField, organizations, stateBadge } from '../parts.js';
-import { sha256 } from '../seal.js';
+import { sha256 } from '../hash.js';
 
 const STATES = ['', 'proposed', 'agreed', 'refused'];
 let chosen = '';

@@ -386,15 +386,9 @@ impl Nodes {
     /// the slots of those who wait for it.
     async fn in_time<T>(&self, call: Call, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let limit = self.config.deadline;
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            Err(Error::Rpc(Box::new(RpcError {
-                call,
-                code: tonic::Code::DeadlineExceeded,
-                message: format!("no answer within {} ms", limit.as_millis()),
-                transaction_id: None,
-                details: Vec::new(),
-            })))
-        })
+        tokio::time::timeout(limit, work)
+            .await
+            .unwrap_or_else(|_| Err(Error::Rpc(Box::new(RpcError::deadline(call, None, limit)))))
     }
 
     /// The stream of commits told nothing in time: the ledger is asked. If it has the transaction, the stream is dead, and the

@@ -149,7 +149,7 @@ impl Members {
         let question = Question::new(&self.context.identity(), channel)?;
         let asked = self
             .peers
-            .endorse(Purpose::Endorse, bundle, peer, &question.proposal);
+            .propose(Purpose::Endorse, bundle, peer, &question.proposal);
         let answer = tokio::time::timeout(PATIENCE, asked)
             .await
             .map_err(|_| format!("no answer within {} ms", PATIENCE.as_millis()))?

@@ -148,7 +148,8 @@ impl Endorser {
         })
     }
 
-    /// Builds the answer of a chaincode that ran to its end on a channel, and endorses it unless it failed.
+    /// Builds the answer of a chaincode that ran to its end on a channel, and endorses it unless it failed or only its
+    /// response is wanted.
     fn respond(
         &self,
         purpose: Purpose,
@@ -159,21 +160,23 @@ impl Endorser {
         channel: &PeerChannel,
     ) -> Result<protos::ProposalResponse, String> {
         let failed = ran.response.status >= 400;
+        let wants_response_only = purpose == Purpose::Evaluate && !failed;
         let (results, interest) = match simulator {
+            None if wants_response_only => return Ok(answer(ran.response)),
             None => (Bytes::new(), None),
             Some(simulator) => {
                 let simulator = simulator.lock();
                 let results = simulator.results();
-                let interest = simulator.interest(scc::is_system).map_err(|e| e.to_string())?;
                 if let Some(private) = results.private.filter(|_| !failed) {
                     self.keep_private(channel, tx, private)?;
                 }
+                if wants_response_only {
+                    return Ok(answer(ran.response));
+                }
+                let interest = simulator.interest(scc::is_system).map_err(|e| e.to_string())?;
                 (results.public.encode_to_vec().into(), Some(interest))
             }
         };
-        if purpose == Purpose::Evaluate && !failed {
-            return Ok(answer(ran.response));
-        }
         let action = protos::ChaincodeAction {
             results,
             events: ran.event.map(|e| e.encode_to_vec().into()).unwrap_or_default(),

@@ -107,7 +107,7 @@ impl Collection<'_> {
     async fn ask(&self, peer: &GatewayPeer) -> Outcome {
         self.gateway
             .peers
-            .endorse(Purpose::Endorse, &self.bundle, peer, &self.proposed.signed)
+            .propose(Purpose::Endorse, &self.bundle, peer, &self.proposed.signed)
             .await
     }
 

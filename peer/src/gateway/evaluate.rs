@@ -104,7 +104,7 @@ impl Inner {
         for peer in &candidates {
             let asked = self
                 .peers
-                .endorse(Purpose::Evaluate, &bundle, peer, &proposed.signed);
+                .propose(Purpose::Evaluate, &bundle, peer, &proposed.signed);
             let Some(outcome) = deadline::within(deadline, asked).await else {
                 return Err(status(
                     Code::DeadlineExceeded,

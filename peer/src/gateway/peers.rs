@@ -154,7 +154,7 @@ impl Peers {
     }
 
     /// Sends a proposal to a peer and judges its answer. Other peers always endorse; the protocol knows nothing else.
-    pub(crate) async fn endorse(
+    pub(crate) async fn propose(
         &self,
         purpose: Purpose,
         bundle: &Bundle,
