@@ -369,7 +369,6 @@ async fn a_revocation_counts_from_its_block_on() {
         assert_eq!(status.code, TxValidationCode::EndorsementPolicyFailure);
     })
     .await;
-    checker::check(&network).await;
     network.down().await;
 }
 
