@@ -17,7 +17,7 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use selvedge_comm::Endpoint;
-use selvedge_msp::{MspManager, SignaturePolicy, SignedData, SigningIdentity, verify_signatures};
+use selvedge_msp::{MspManager, SignaturePolicy, Signers, SigningIdentity};
 use selvedge_proto::{common, payload_differences, protos, transaction_payload};
 
 use crate::commits::{CommitListener, Feed, Feeds, Resume};
@@ -344,7 +344,7 @@ impl DirectClient {
     /// Every endorsement must be signed by a valid identity of the channel, and together they must meet the policy.
     fn check(&self, payload: &Bytes, answers: &[Answer]) -> Result<(), Error> {
         let msps = &self.inner.msps;
-        let mut signed = Vec::with_capacity(answers.len());
+        let mut endorsers = Vec::with_capacity(answers.len());
         for answer in answers {
             let not_usable = |why: String| Error::Endorsement {
                 endorser: answer.from.clone(),
@@ -359,18 +359,14 @@ impl DirectClient {
             identity
                 .verify(&message, &answer.endorsement.signature)
                 .map_err(|e| not_usable(e.to_string()))?;
-            signed.push(SignedData {
-                data: vec![payload.clone(), endorser.clone()],
-                identity: endorser.clone(),
-                signature: answer.endorsement.signature.clone(),
-            });
+            endorsers.push(identity);
         }
         let Some(policy) = &self.policy else {
             return Ok(());
         };
         policy
             .compiled
-            .evaluate(msps, &verify_signatures(msps, &signed))
+            .evaluate(msps, &Signers::from_verified(endorsers))
             .map_err(|refusal| Error::PolicyNotMet(refusal.to_string()))
     }
 

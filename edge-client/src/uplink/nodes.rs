@@ -72,6 +72,11 @@ pub(crate) struct Nodes {
     preferred: AtomicUsize,
     gateways: Mutex<HashMap<(IdentityId, usize), Gateway>>,
     direct: Mutex<HashMap<(IdentityId, String), Direct>>,
+    /// Clients for questions outside a transaction, by index of the peer.
+    clients: Mutex<HashMap<usize, PeerClient>>,
+    /// Held while a channel's configuration or a chaincode's policy is asked for: those who need it as well wait for the one
+    /// answer.
+    asking: tokio::sync::Mutex<()>,
 }
 
 /// The direct clients of one channel.
@@ -97,8 +102,10 @@ impl Nodes {
             known: Mutex::new(Arc::new(Known::read(&config)?)),
             config,
             preferred: AtomicUsize::new(0),
-            gateways: Mutex::new(HashMap::new()),
-            direct: Mutex::new(HashMap::new()),
+            gateways: Mutex::default(),
+            direct: Mutex::default(),
+            clients: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
         })
     }
 
@@ -125,6 +132,7 @@ impl Nodes {
         *self.known.lock() = Arc::new(known);
         self.gateways.lock().clear();
         self.direct.lock().clear();
+        self.clients.lock().clear();
         Ok(true)
     }
 
@@ -137,10 +145,16 @@ impl Nodes {
         self.preferred.load(Ordering::Relaxed) % self.config.peers.len()
     }
 
-    fn preferred_peer(&self) -> Result<PeerClient, Error> {
+    fn peer_client(&self, index: usize) -> Result<PeerClient, Error> {
+        let mut clients = self.clients.lock();
+        if let Some(client) = clients.get(&index) {
+            return Ok(client.clone());
+        }
         let known = self.known();
-        let node = &known.peers[self.peer_index()];
-        PeerClient::new(&node.msp_id, &node.endpoint)
+        let node = &known.peers[index];
+        let client = PeerClient::new(&node.msp_id, &node.endpoint)?;
+        clients.insert(index, client.clone());
+        Ok(client)
     }
 
     /// Address of the peer in use.
@@ -148,10 +162,11 @@ impl Nodes {
         &self.config.peers[self.peer_index()].address
     }
 
-    /// The peer in use does not answer: the next one is, with fresh addresses.
+    /// The peer in use does not answer: the next one is, with fresh addresses and connections.
     pub(crate) fn move_on(&self) {
         self.preferred.fetch_add(1, Ordering::Relaxed);
         self.direct.lock().clear();
+        self.clients.lock().clear();
     }
 
     /// Clients of identities that are not needed any more go.
@@ -259,10 +274,15 @@ impl Nodes {
         if self.config.endorsers == Endorsers::All {
             return Ok(direct.client);
         }
-        if let Some(client) = direct.chaincodes.lock().get(chaincode) {
-            return Ok(client.clone());
+        let asked_before = || direct.chaincodes.lock().get(chaincode).cloned();
+        if let Some(client) = asked_before() {
+            return Ok(client);
         }
-        let peer = self.preferred_peer()?;
+        let _asking = self.asking.lock().await;
+        if let Some(client) = asked_before() {
+            return Ok(client);
+        }
+        let peer = self.peer_client(self.peer_index())?;
         let policy = match endorsement_policy(&peer, identity, &direct.info, chaincode).await {
             Ok(policy) => Some(policy),
             // Who may not ask for the definition, or asks a peer that has none, gets the endorsements of all.
@@ -289,10 +309,15 @@ impl Nodes {
 
     async fn channel_client(&self, identity: &SigningIdentity, channel: &str) -> Result<Direct, Error> {
         let key = (identity_id(identity), channel.to_owned());
-        if let Some(direct) = self.direct.lock().get(&key) {
-            return Ok(direct.clone());
+        let asked_before = || self.direct.lock().get(&key).cloned();
+        if let Some(direct) = asked_before() {
+            return Ok(direct);
         }
-        let peer = self.preferred_peer()?;
+        let _asking = self.asking.lock().await;
+        if let Some(direct) = asked_before() {
+            return Ok(direct);
+        }
+        let peer = self.peer_client(self.peer_index())?;
         let info = ChannelInfo::fetch(&peer, identity, channel).await?;
         let known = self.known();
         let endorsers = known.peers.iter().map(|n| PeerAddress {
@@ -421,16 +446,18 @@ impl Nodes {
         let mut last = None;
         let mut unknown = false;
         let first = self.peer_index();
-        let known = self.known();
-        for offset in 0..known.peers.len() {
-            let node = &known.peers[(first + offset) % known.peers.len()];
-            let peer = PeerClient::new(&node.msp_id, &node.endpoint)?;
+        let peers = self.config.peers.len();
+        for offset in 0..peers {
+            let index = (first + offset) % peers;
+            let peer = self.peer_client(index)?;
             let asked = tokio::time::timeout(self.config.deadline, verdict_of(&peer, identity, channel, id));
             match asked.await {
                 Ok(Ok(Some(status))) => return Ok(Some(status)),
                 Ok(Ok(None)) => unknown = true,
                 Ok(Err(error)) => last = Some(error),
                 Err(_) => {
+                    // Its connection may be dead without either end knowing.
+                    self.clients.lock().remove(&index);
                     last = Some(Error::CommitTimeout {
                         transaction_id: id.to_owned(),
                         waited_ms: self.config.deadline.as_millis(),
