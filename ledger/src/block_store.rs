@@ -13,7 +13,6 @@ mod record;
 mod tests;
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ pub use files::BlockFiles;
 pub use record::MAX_BLOCK_BYTES;
 
 use index::Segments;
-use record::{RECORD_HEADER, SEGMENT_HEADER};
+use record::{RECORD_HEADER, SEGMENT_HEADER, SegmentFile};
 
 type Result<T> = std::result::Result<T, BlockStoreError>;
 
@@ -50,7 +49,7 @@ pub struct BlockStore {
 #[derive(Debug)]
 struct Writer {
     /// The last segment, and where its last record ends.
-    open: Option<(Arc<File>, PathBuf, u64)>,
+    open: Option<(Arc<SegmentFile>, u64)>,
     failed: bool,
 }
 
@@ -81,8 +80,7 @@ impl BlockStore {
         }
         let mut open = None;
         if let Some(&first) = names.last() {
-            let (file, path, end) = recover_last(dir, first, &mut segments)?;
-            open = Some((Arc::new(file), path, end));
+            open = Some(recover_last(dir, first, &mut segments)?);
         }
         let store = Self {
             dir: dir.to_owned(),
@@ -147,10 +145,7 @@ impl BlockStore {
         let mut record = vec![0; RECORD_HEADER];
         record.reserve_exact(size);
         block.encode_raw(&mut record);
-        let head = record::record_header(header.number, &record[RECORD_HEADER..]);
-        record[..RECORD_HEADER].copy_from_slice(&head);
-
-        let offset = match self.write(&mut writer, header.number, &record) {
+        let offset = match self.write(&mut writer, header.number, &mut record) {
             Ok(offset) => offset,
             Err(error) => {
                 writer.failed = true;
@@ -184,24 +179,23 @@ impl BlockStore {
         }
     }
 
-    fn write(&self, writer: &mut Writer, number: u64, record: &[u8]) -> Result<u64> {
-        let io = BlockStoreError::io;
+    /// Writes a record, whose header is still to be filled in.
+    fn write(&self, writer: &mut Writer, number: u64, record: &mut [u8]) -> Result<u64> {
         let full = |end: u64| end > SEGMENT_HEADER && end + record.len() as u64 > self.segment_bytes;
-        let (file, path, end) = match writer.open.take() {
-            Some((file, path, end)) if !full(end) => (file, path, end),
+        let (segment, end) = match writer.open.take() {
+            Some((segment, end)) if !full(end) => (segment, end),
             previous => {
                 if previous.is_some() {
                     self.segments.write().seal(number)?;
                 }
-                let (file, path) = create_segment(&self.dir, number)?;
-                let file = Arc::new(file);
-                self.segments.write().begin(number, Arc::clone(&file));
-                (file, path, SEGMENT_HEADER)
+                let segment = Arc::new(SegmentFile::create(&segment_path(&self.dir, number), number)?);
+                sync_dir(&self.dir)?;
+                self.segments.write().begin(number, Arc::clone(&segment));
+                (segment, SEGMENT_HEADER)
             }
         };
-        file.write_all_at(record, end).map_err(io("write", &path))?;
-        file.sync_data().map_err(io("sync", &path))?;
-        writer.open = Some((file, path, end + record.len() as u64));
+        segment.write(record, number, end)?;
+        writer.open = Some((segment, end + record.len() as u64));
         Ok(end)
     }
 
@@ -214,12 +208,12 @@ impl BlockStore {
             return Ok(None);
         }
         let place = self.segments.read().locate(number)?;
-        match record::read(&place.file, &place.path, place.offset, number) {
+        match place.segment.read(place.offset, number) {
             Ok(block) => Ok(Some(block.into())),
             Err(BlockStoreError::Corrupt { .. }) if place.from_index_file => {
                 // The offset came from an index file, which may be the damaged one: read the segment itself.
                 let place = self.segments.read().relocate(number)?;
-                record::read(&place.file, &place.path, place.offset, number).map(|b| Some(b.into()))
+                place.segment.read(place.offset, number).map(|b| Some(b.into()))
             }
             Err(error) => Err(error),
         }
@@ -251,9 +245,8 @@ impl BlockStore {
         let firsts = self.segments.read().firsts();
         for (place, &first) in firsts.iter().enumerate() {
             let path = segment_path(&self.dir, first);
-            let file = File::open(&path).map_err(BlockStoreError::io("open", &path))?;
             let is_last = place + 1 == firsts.len();
-            let scan = record::scan(&file, &path, first, is_last)?;
+            let scan = SegmentFile::open(&path, first)?.scan(is_last)?;
             let next = firsts.get(place + 1).copied().unwrap_or(height);
             // The last segment may have grown since, or be growing.
             if first + (scan.offsets.len() as u64) < next {
@@ -325,13 +318,13 @@ fn drop_unborn_segment(dir: &Path, names: &mut Vec<u64>) -> Result<()> {
     Ok(())
 }
 
-/// Reads the last segment through and cuts off an unfinished record.
-fn recover_last(dir: &Path, first: u64, segments: &mut Segments) -> Result<(File, PathBuf, u64)> {
-    let io = BlockStoreError::io;
+/// Reads the last segment through and cuts off an unfinished record; where the next one goes.
+fn recover_last(dir: &Path, first: u64, segments: &mut Segments) -> Result<(Arc<SegmentFile>, u64)> {
     let path = segment_path(dir, first);
     let open = OpenOptions::new().read(true).write(true).open(&path);
-    let file = open.map_err(io("open", &path))?;
-    let scan = record::scan(&file, &path, first, true)?;
+    let file = open.map_err(BlockStoreError::io("open", &path))?;
+    let segment = Arc::new(SegmentFile::of(file, &path, first)?);
+    let scan = segment.scan(true)?;
     if scan.torn > 0 {
         tracing::warn!(
             file = %path.display(),
@@ -339,31 +332,13 @@ fn recover_last(dir: &Path, first: u64, segments: &mut Segments) -> Result<(File
             bytes = scan.torn,
             "cutting off a block that a crash left unfinished; it was never acknowledged"
         );
-        file.set_len(scan.end).map_err(io("cut", &path))?;
-        file.sync_all().map_err(io("sync", &path))?;
+        segment.cut(scan.end)?;
     }
-    let reader = file.try_clone().map_err(io("open", &path))?;
-    segments.begin(first, Arc::new(reader));
+    segments.begin(first, Arc::clone(&segment));
     for offset in scan.offsets {
         segments.push(offset);
     }
-    Ok((file, path, scan.end))
-}
-
-fn create_segment(dir: &Path, first: u64) -> Result<(File, PathBuf)> {
-    let io = BlockStoreError::io;
-    let path = segment_path(dir, first);
-    let open = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&path);
-    let file = open.map_err(io("create", &path))?;
-    file.write_all_at(&record::segment_header(first), 0)
-        .map_err(io("write", &path))?;
-    file.sync_all().map_err(io("sync", &path))?;
-    sync_dir(dir)?;
-    Ok((file, path))
+    Ok((segment, scan.end))
 }
 
 fn sync_dir(dir: &Path) -> Result<()> {

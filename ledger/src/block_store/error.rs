@@ -28,6 +28,19 @@ pub enum BlockStoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// The file was written by another version of this program.
+    #[error(
+        "block file {path} has format {found}, and this program reads none beyond {newest}: run the version that wrote it, or \
+         remove the whole ledger folder and fetch the channel again"
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: char,
+        /// The newest format that is known here.
+        newest: char,
+    },
     /// The block to append is not the next one.
     #[error("block {got} cannot be appended: block {expected} is next")]
     OutOfOrder {

@@ -9,7 +9,8 @@ use prost::Message;
 use selvedge_proto::common;
 
 use super::error::BlockStoreError;
-use super::{record, segment_names, segment_path};
+use super::record::{self, SegmentFile};
+use super::{segment_names, segment_path};
 
 /// The block files of one channel, as they stand.
 #[derive(Debug)]
@@ -45,9 +46,10 @@ impl BlockFiles {
     }
 }
 
+#[derive(Default)]
 struct Segment {
-    path: PathBuf,
-    file: File,
+    /// None where a crash left the file without its header.
+    file: Option<SegmentFile>,
     first: u64,
     offsets: std::vec::IntoIter<u64>,
     number: u64,
@@ -58,16 +60,14 @@ impl Segment {
         let io = BlockStoreError::io;
         let file = File::open(path).map_err(io("open", path))?;
         let len = file.metadata().map_err(io("look at", path))?.len();
-        let offsets = if is_last && record::is_unborn(&file, len).map_err(io("read", path))? {
-            Vec::new()
-        } else {
-            record::scan(&file, path, first, is_last)?.offsets
-        };
+        if is_last && record::is_unborn(&file, len).map_err(io("read", path))? {
+            return Ok(Self::default());
+        }
+        let file = SegmentFile::of(file, path, first)?;
         Ok(Self {
-            path: path.to_owned(),
-            file,
+            offsets: file.scan(is_last)?.offsets.into_iter(),
+            file: Some(file),
             first,
-            offsets: offsets.into_iter(),
             number: first,
         })
     }
@@ -86,13 +86,14 @@ impl Iterator for Blocks {
             Self::Failed(error) => return error.take().map(Err),
             Self::Of(segment) => segment,
         };
+        let file = segment.file.as_ref()?;
         let offset = segment.offsets.next()?;
         let number = segment.number;
         segment.number += 1;
-        let read = record::read(&segment.file, &segment.path, offset, number);
+        let read = file.read(offset, number);
         Some(read.and_then(|bytes| {
             common::Block::decode(Bytes::from(bytes)).map_err(|e| BlockStoreError::Corrupt {
-                path: segment.path.clone(),
+                path: file.path().to_owned(),
                 offset,
                 why: format!(
                     "block {number} (of the file that begins with block {}) has a right checksum but does not decode: {e}",

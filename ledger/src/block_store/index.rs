@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::error::BlockStoreError;
-use super::record;
+use super::record::SegmentFile;
 use super::segment_path;
 
 type Result<T> = std::result::Result<T, BlockStoreError>;
@@ -22,8 +22,7 @@ const OPEN_SEGMENTS: usize = 8;
 
 /// Where a block's record is.
 pub(super) struct Place {
-    pub(super) file: Arc<File>,
-    pub(super) path: PathBuf,
+    pub(super) segment: Arc<SegmentFile>,
     pub(super) offset: u64,
     /// The offset was not found by reading the segment itself.
     pub(super) from_index_file: bool,
@@ -43,7 +42,7 @@ pub(super) struct Segments {
 #[derive(Debug, Clone)]
 struct OpenSegment {
     first: u64,
-    blocks: Arc<File>,
+    blocks: Arc<SegmentFile>,
     index: Arc<File>,
 }
 
@@ -51,7 +50,7 @@ struct OpenSegment {
 struct Last {
     first: u64,
     offsets: Vec<u64>,
-    file: Arc<File>,
+    segment: Arc<SegmentFile>,
 }
 
 impl Segments {
@@ -92,11 +91,11 @@ impl Segments {
     }
 
     /// Begins a segment, which is the last one from now on.
-    pub(super) fn begin(&mut self, first: u64, file: Arc<File>) {
+    pub(super) fn begin(&mut self, first: u64, segment: Arc<SegmentFile>) {
         self.last = Some(Last {
             first,
             offsets: Vec::new(),
-            file,
+            segment,
         });
     }
 
@@ -123,8 +122,7 @@ impl Segments {
             && let Some(&offset) = usize::try_from(place).ok().and_then(|p| last.offsets.get(p))
         {
             return Ok(Place {
-                file: Arc::clone(&last.file),
-                path: segment_path(&self.dir, last.first),
+                segment: Arc::clone(&last.segment),
                 offset,
                 from_index_file: false,
             });
@@ -139,8 +137,7 @@ impl Segments {
             .read_exact_at(&mut offset, at)
             .map_err(BlockStoreError::io("read", path))?;
         Ok(Place {
-            file: segment.blocks,
-            path: segment_path(&self.dir, first),
+            segment: segment.blocks,
             offset: u64::from_le_bytes(offset),
             from_index_file: true,
         })
@@ -178,15 +175,11 @@ impl Segments {
         let segment = match open.iter().position(|s| s.first == first) {
             Some(place) => open.remove(place),
             None => {
-                let open_file = |path: PathBuf| {
-                    File::open(&path)
-                        .map(Arc::new)
-                        .map_err(BlockStoreError::io("open", path))
-                };
+                let index = index_path(&self.dir, first);
                 OpenSegment {
                     first,
-                    blocks: open_file(segment_path(&self.dir, first))?,
-                    index: open_file(index_path(&self.dir, first))?,
+                    blocks: Arc::new(SegmentFile::open(&segment_path(&self.dir, first), first)?),
+                    index: Arc::new(File::open(&index).map_err(BlockStoreError::io("open", index))?),
                 }
             }
         };
@@ -199,8 +192,7 @@ impl Segments {
 
     fn rebuild(&self, first: u64, next: u64) -> Result<()> {
         let path = segment_path(&self.dir, first);
-        let file = File::open(&path).map_err(BlockStoreError::io("open", &path))?;
-        let scan = record::scan(&file, &path, first, false)?;
+        let scan = SegmentFile::open(&path, first)?.scan(false)?;
         if first + scan.offsets.len() as u64 != next {
             return Err(BlockStoreError::Corrupt {
                 path,

@@ -1,16 +1,20 @@
 //! How a block stands in a file, and how a file is read through.
 //!
 //! ```text
-//! segment: magic 8 | number of its first block u64 | CRC32C of these 16 bytes u32 | zero u32 | records...
+//! segment: "SLVGBLK2" | number of its first block u64 | salt u32 | CRC32C of these 20 bytes u32 | records...
 //! record:  magic u32 | length u32 | block number u64 | CRC32C of the block u32 | CRC32C of these 20 bytes u32 | block
 //! ```
 //! Integers are little endian. A record is written with one call and synced before the next one is begun, so at most the
 //! last record of the last segment can be unfinished.
+//!
+//! The checksum of a record's header starts from the segment's salt, which is drawn when the segment is made: what clients
+//! send lies within the blocks, and must not pass for a record where one is looked for. ("SLVGBLK1", with zeros after the
+//! checksum of its first 16 bytes and without a salt, is read as well.)
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::BlockStoreError;
 
@@ -20,28 +24,138 @@ pub const MAX_BLOCK_BYTES: usize = 256 * 1024 * 1024;
 pub(super) const SEGMENT_HEADER: u64 = 24;
 pub(super) const RECORD_HEADER: usize = 24;
 
-const SEGMENT_MAGIC: [u8; 8] = *b"SLVGBLK1";
+const MAGIC: &[u8; 7] = b"SLVGBLK";
+const FORMAT: u8 = b'2';
+const UNSALTED_FORMAT: u8 = b'1';
 const RECORD_MAGIC: u32 = 0x4b4c_42b5;
 const SECTOR: u64 = 512;
 const CHUNK: usize = 1 << 20;
 
-pub(super) fn segment_header(first: u64) -> [u8; 24] {
+/// A segment's file, whose header is right.
+#[derive(Debug)]
+pub(super) struct SegmentFile {
+    file: File,
+    path: PathBuf,
+    first: u64,
+    salt: u32,
+}
+
+pub(super) fn segment_header(first: u64, salt: u32) -> [u8; 24] {
     let mut header = [0; 24];
-    header[..8].copy_from_slice(&SEGMENT_MAGIC);
+    header[..7].copy_from_slice(MAGIC);
+    header[7] = FORMAT;
+    header[8..16].copy_from_slice(&first.to_le_bytes());
+    header[16..20].copy_from_slice(&salt.to_le_bytes());
+    let crc = crc32c::crc32c(&header[..20]);
+    header[20..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+fn unsalted_segment_header(first: u64) -> [u8; 24] {
+    let mut header = [0; 24];
+    header[..7].copy_from_slice(MAGIC);
+    header[7] = UNSALTED_FORMAT;
     header[8..16].copy_from_slice(&first.to_le_bytes());
     let crc = crc32c::crc32c(&header[..16]);
     header[16..20].copy_from_slice(&crc.to_le_bytes());
     header
 }
 
-/// Header of a record; `block` must be no longer than [`MAX_BLOCK_BYTES`].
-pub(super) fn record_header(number: u64, block: &[u8]) -> [u8; RECORD_HEADER] {
+impl SegmentFile {
+    /// Makes the segment that starts with block `first`, with a salt of its own. The folder is not synced.
+    pub(super) fn create(path: &Path, first: u64) -> Result<Self, BlockStoreError> {
+        let io = BlockStoreError::io;
+        let open = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path);
+        let file = open.map_err(io("create", path))?;
+        let salt = rand::random();
+        file.write_all_at(&segment_header(first, salt), 0)
+            .map_err(io("write", path))?;
+        file.sync_all().map_err(io("sync", path))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            first,
+            salt,
+        })
+    }
+
+    /// Takes the file of the segment that starts with block `first`; how it was opened decides what can be done with it.
+    pub(super) fn of(file: File, path: &Path, first: u64) -> Result<Self, BlockStoreError> {
+        let mut head = [0; 24];
+        match file.read_exact_at(&mut head, 0) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {}
+            other => other.map_err(BlockStoreError::io("read", path))?,
+        }
+        let salt = u32_at(&head, 16);
+        let salt = if head == segment_header(first, salt) {
+            salt
+        } else if head == unsalted_segment_header(first) {
+            0
+        } else if head.starts_with(MAGIC)
+            && head[7].is_ascii_digit()
+            && !matches!(head[7], FORMAT | UNSALTED_FORMAT)
+        {
+            return Err(BlockStoreError::Format {
+                path: path.to_owned(),
+                found: char::from(head[7]),
+                newest: char::from(FORMAT),
+            });
+        } else {
+            return Err(BlockStoreError::Corrupt {
+                path: path.to_owned(),
+                offset: 0,
+                why: format!("it does not start as the file of block {first} does"),
+            });
+        };
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            first,
+            salt,
+        })
+    }
+
+    /// Opens the segment that starts with block `first`, for reading only.
+    pub(super) fn open(path: &Path, first: u64) -> Result<Self, BlockStoreError> {
+        let file = File::open(path).map_err(BlockStoreError::io("open", path))?;
+        Self::of(file, path, first)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes `record`, a block behind [`RECORD_HEADER`] bytes that this fills in, and returns when it is on disk. The block
+    /// must be no longer than [`MAX_BLOCK_BYTES`].
+    pub(super) fn write(&self, record: &mut [u8], number: u64, offset: u64) -> Result<(), BlockStoreError> {
+        let head = record_header(self.salt, number, &record[RECORD_HEADER..]);
+        record[..RECORD_HEADER].copy_from_slice(&head);
+        let io = BlockStoreError::io;
+        self.file
+            .write_all_at(record, offset)
+            .map_err(io("write", &self.path))?;
+        self.file.sync_data().map_err(io("sync", &self.path))
+    }
+
+    /// Cuts off what stands from `end` on.
+    pub(super) fn cut(&self, end: u64) -> Result<(), BlockStoreError> {
+        let io = BlockStoreError::io;
+        self.file.set_len(end).map_err(io("cut", &self.path))?;
+        self.file.sync_all().map_err(io("sync", &self.path))
+    }
+}
+
+fn record_header(salt: u32, number: u64, block: &[u8]) -> [u8; RECORD_HEADER] {
     let mut header = [0; RECORD_HEADER];
     header[..4].copy_from_slice(&RECORD_MAGIC.to_le_bytes());
     header[4..8].copy_from_slice(&u32::try_from(block.len()).unwrap_or(u32::MAX).to_le_bytes());
     header[8..16].copy_from_slice(&number.to_le_bytes());
     header[16..20].copy_from_slice(&crc32c::crc32c(block).to_le_bytes());
-    let crc = crc32c::crc32c(&header[..20]);
+    let crc = crc32c::crc32c_append(salt, &header[..20]);
     header[20..].copy_from_slice(&crc.to_le_bytes());
     header
 }
@@ -61,10 +175,10 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
         .fold(0, |n, b| n << 8 | u32::from(*b))
 }
 
-fn parse_header(bytes: &[u8]) -> Option<RecordHeader> {
+fn parse_header(bytes: &[u8], salt: u32) -> Option<RecordHeader> {
     if bytes.len() < RECORD_HEADER
         || u32_at(bytes, 0) != RECORD_MAGIC
-        || crc32c::crc32c(&bytes[..20]) != u32_at(bytes, 20)
+        || crc32c::crc32c_append(salt, &bytes[..20]) != u32_at(bytes, 20)
     {
         return None;
     }
@@ -76,36 +190,6 @@ fn parse_header(bytes: &[u8]) -> Option<RecordHeader> {
         len,
         crc: u32_at(bytes, 16),
     })
-}
-
-/// Reads the record of block `number` at `offset`.
-pub(super) fn read(file: &File, path: &Path, offset: u64, number: u64) -> Result<Vec<u8>, BlockStoreError> {
-    let corrupt = |why: &str| BlockStoreError::Corrupt {
-        path: path.to_owned(),
-        offset,
-        why: why.to_owned(),
-    };
-    let exact = |buffer: &mut [u8], at: u64| match file.read_exact_at(buffer, at) {
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-            Err(corrupt("the file ends inside of the record"))
-        }
-        other => other.map_err(BlockStoreError::io("read", path)),
-    };
-    let mut header = [0; RECORD_HEADER];
-    exact(&mut header, offset)?;
-    let header = parse_header(&header).ok_or_else(|| corrupt("the record's header is damaged"))?;
-    if header.number != number {
-        return Err(corrupt(&format!(
-            "block {} stands where block {number} belongs",
-            header.number
-        )));
-    }
-    let mut block = vec![0; header.len];
-    exact(&mut block, offset + RECORD_HEADER as u64)?;
-    if crc32c::crc32c(&block) != header.crc {
-        return Err(corrupt("the checksum of the block does not match"));
-    }
-    Ok(block)
 }
 
 /// What a walk through a segment found.
@@ -128,56 +212,6 @@ pub(super) fn is_unborn(file: &File, len: u64) -> io::Result<bool> {
     Ok(len == SEGMENT_HEADER && head.iter().all(|b| *b == 0))
 }
 
-/// Walks through the segment that starts with block `first`, checking every byte. `may_be_torn`: it is the last segment, so
-/// a crash may have cut its last record short.
-pub(super) fn scan(file: &File, path: &Path, first: u64, may_be_torn: bool) -> Result<Scan, BlockStoreError> {
-    let io = BlockStoreError::io;
-    let corrupt = |offset, why: String| BlockStoreError::Corrupt {
-        path: path.to_owned(),
-        offset,
-        why,
-    };
-    let len = file.metadata().map_err(io("look at", path))?.len();
-    let mut head = [0; 24];
-    if len >= SEGMENT_HEADER {
-        file.read_exact_at(&mut head, 0).map_err(io("read", path))?;
-    }
-    if head != segment_header(first) {
-        return Err(corrupt(
-            0,
-            format!("it does not start as the file of block {first} does"),
-        ));
-    }
-    let mut offsets = Vec::new();
-    let mut offset = SEGMENT_HEADER;
-    let mut number = first;
-    loop {
-        match check(file, len, offset, number).map_err(io("read", path))? {
-            Check::End => {
-                return Ok(Scan {
-                    offsets,
-                    end: offset,
-                    torn: 0,
-                });
-            }
-            Check::Good(next) => {
-                offsets.push(offset);
-                offset = next;
-                number += 1;
-            }
-            Check::Torn if may_be_torn => {
-                return Ok(Scan {
-                    offsets,
-                    end: offset,
-                    torn: len - offset,
-                });
-            }
-            Check::Torn => return Err(corrupt(offset, format!("it ends inside of block {number}"))),
-            Check::Bad(why) => return Err(corrupt(offset, format!("block {number}: {why}"))),
-        }
-    }
-}
-
 enum Check {
     End,
     Good(u64),
@@ -185,45 +219,153 @@ enum Check {
     Bad(String),
 }
 
-/// Judges what stands at `offset`, where block `number` should start.
-///
-/// A write that was cut short shows in one of two ways: the file ends too early, or the file has its new length but some
-/// sectors of the record were never written, which then read as zeros (no file system shows old data there). Anything else
-/// that does not check is damage to a block that was already acknowledged.
-fn check(file: &File, len: u64, offset: u64, number: u64) -> io::Result<Check> {
-    let left = len - offset;
-    if left == 0 {
-        return Ok(Check::End);
+impl SegmentFile {
+    /// Reads the record of block `number` at `offset`.
+    pub(super) fn read(&self, offset: u64, number: u64) -> Result<Vec<u8>, BlockStoreError> {
+        let corrupt = |why: &str| self.corrupt(offset, why.to_owned());
+        let exact = |buffer: &mut [u8], at: u64| match self.file.read_exact_at(buffer, at) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(corrupt("the file ends inside of the record"))
+            }
+            other => other.map_err(BlockStoreError::io("read", &self.path)),
+        };
+        let mut header = [0; RECORD_HEADER];
+        exact(&mut header, offset)?;
+        let header =
+            parse_header(&header, self.salt).ok_or_else(|| corrupt("the record's header is damaged"))?;
+        if header.number != number {
+            return Err(corrupt(&format!(
+                "block {} stands where block {number} belongs",
+                header.number
+            )));
+        }
+        let mut block = vec![0; header.len];
+        exact(&mut block, offset + RECORD_HEADER as u64)?;
+        if crc32c::crc32c(&block) != header.crc {
+            return Err(corrupt("the checksum of the block does not match"));
+        }
+        Ok(block)
     }
-    if left < RECORD_HEADER as u64 {
-        return Ok(Check::Torn);
+
+    fn corrupt(&self, offset: u64, why: String) -> BlockStoreError {
+        BlockStoreError::Corrupt {
+            path: self.path.clone(),
+            offset,
+            why,
+        }
     }
-    let mut header = [0; RECORD_HEADER];
-    file.read_exact_at(&mut header, offset)?;
-    let Some(header) = parse_header(&header) else {
-        let torn =
-            has_unwritten_sector(file, offset, len)? && !has_later_record(file, offset + 1, len, number)?;
-        return Ok(if torn {
-            Check::Torn
-        } else {
-            Check::Bad("its header is damaged".into())
-        });
-    };
-    if header.number != number {
-        return Ok(Check::Bad(format!("block {} stands in its place", header.number)));
+
+    /// Walks through the segment, checking every byte. `may_be_torn`: it is the last segment, so a crash may have cut its
+    /// last record short.
+    pub(super) fn scan(&self, may_be_torn: bool) -> Result<Scan, BlockStoreError> {
+        let io = BlockStoreError::io;
+        let len = self.file.metadata().map_err(io("look at", &self.path))?.len();
+        let mut offsets = Vec::new();
+        let mut offset = SEGMENT_HEADER;
+        let mut number = self.first;
+        loop {
+            match self.check(len, offset, number).map_err(io("read", &self.path))? {
+                Check::End => {
+                    return Ok(Scan {
+                        offsets,
+                        end: offset,
+                        torn: 0,
+                    });
+                }
+                Check::Good(next) => {
+                    offsets.push(offset);
+                    offset = next;
+                    number += 1;
+                }
+                Check::Torn if may_be_torn => {
+                    return Ok(Scan {
+                        offsets,
+                        end: offset,
+                        torn: len - offset,
+                    });
+                }
+                Check::Torn => return Err(self.corrupt(offset, format!("it ends inside of block {number}"))),
+                Check::Bad(why) => return Err(self.corrupt(offset, format!("block {number}: {why}"))),
+            }
+        }
     }
-    let start = offset + RECORD_HEADER as u64;
-    let end = start + header.len as u64;
-    if end > len {
-        return Ok(Check::Torn);
+
+    /// Judges what stands at `offset`, where block `number` should start.
+    ///
+    /// A write that was cut short shows in one of two ways: the file ends too early, or the file has its new length but some
+    /// sectors of the record were never written, which then read as zeros (no file system shows old data there). Anything else
+    /// that does not check is damage to a block that was already acknowledged.
+    fn check(&self, len: u64, offset: u64, number: u64) -> io::Result<Check> {
+        let file = &self.file;
+        let left = len - offset;
+        if left == 0 {
+            return Ok(Check::End);
+        }
+        if left < RECORD_HEADER as u64 {
+            return Ok(Check::Torn);
+        }
+        let mut header = [0; RECORD_HEADER];
+        file.read_exact_at(&mut header, offset)?;
+        let Some(header) = parse_header(&header, self.salt) else {
+            let torn = has_unwritten_sector(file, offset, len)?
+                && !self.has_later_record(offset + 1, len, number)?;
+            return Ok(if torn {
+                Check::Torn
+            } else {
+                Check::Bad("its header is damaged".into())
+            });
+        };
+        if header.number != number {
+            return Ok(Check::Bad(format!("block {} stands in its place", header.number)));
+        }
+        let start = offset + RECORD_HEADER as u64;
+        let end = start + header.len as u64;
+        if end > len {
+            return Ok(Check::Torn);
+        }
+        if crc_of(file, start, end)? == header.crc {
+            return Ok(Check::Good(end));
+        }
+        if end == len && has_unwritten_sector(file, offset, len)? {
+            return Ok(Check::Torn);
+        }
+        Ok(Check::Bad("its checksum does not match".into()))
     }
-    if crc_of(file, start, end)? == header.crc {
-        return Ok(Check::Good(end));
+
+    /// Whether a good record of a block after `number` starts anywhere from `start` on.
+    fn has_later_record(&self, start: u64, end: u64, number: u64) -> io::Result<bool> {
+        let file = &self.file;
+        let magic = RECORD_MAGIC.to_le_bytes();
+        let mut at = start;
+        while at + RECORD_HEADER as u64 <= end {
+            let mut candidates = Vec::new();
+            let stop = (at + CHUNK as u64).min(end);
+            let mut buffer = vec![0; usize::try_from(stop - at).unwrap_or(CHUNK)];
+            file.read_exact_at(&mut buffer, at)?;
+            for (place, window) in buffer.windows(RECORD_HEADER).enumerate() {
+                if window[..4] == magic
+                    && let Some(header) = parse_header(window, self.salt)
+                    && header.number > number
+                {
+                    candidates.push((at + place as u64, header));
+                }
+            }
+            for (place, header) in candidates {
+                let block = place + RECORD_HEADER as u64;
+                if block + header.len as u64 <= end
+                    && crc_of(file, block, block + header.len as u64)? == header.crc
+                {
+                    return Ok(true);
+                }
+            }
+            at = if stop == end {
+                end
+            } else {
+                stop - RECORD_HEADER as u64 + 1
+            };
+        }
+        Ok(false)
     }
-    if end == len && has_unwritten_sector(file, offset, len)? {
-        return Ok(Check::Torn);
-    }
-    Ok(Check::Bad("its checksum does not match".into()))
 }
 
 /// Calls `see` with consecutive pieces of the file, none longer than a chunk and all but the first starting at a multiple of
@@ -264,38 +406,4 @@ fn has_unwritten_sector(file: &File, start: u64, end: u64) -> io::Result<bool> {
         found
     })?;
     Ok(found)
-}
-
-/// Whether a good record of a block after `number` starts anywhere from `start` on.
-fn has_later_record(file: &File, start: u64, end: u64, number: u64) -> io::Result<bool> {
-    let magic = RECORD_MAGIC.to_le_bytes();
-    let mut at = start;
-    while at + RECORD_HEADER as u64 <= end {
-        let mut candidates = Vec::new();
-        let stop = (at + CHUNK as u64).min(end);
-        let mut buffer = vec![0; usize::try_from(stop - at).unwrap_or(CHUNK)];
-        file.read_exact_at(&mut buffer, at)?;
-        for (place, window) in buffer.windows(RECORD_HEADER).enumerate() {
-            if window[..4] == magic
-                && let Some(header) = parse_header(window)
-                && header.number > number
-            {
-                candidates.push((at + place as u64, header));
-            }
-        }
-        for (place, header) in candidates {
-            let block = place + RECORD_HEADER as u64;
-            if block + header.len as u64 <= end
-                && crc_of(file, block, block + header.len as u64)? == header.crc
-            {
-                return Ok(true);
-            }
-        }
-        at = if stop == end {
-            end
-        } else {
-            stop - RECORD_HEADER as u64 + 1
-        };
-    }
-    Ok(false)
 }

@@ -118,12 +118,20 @@ fn only_segment(dir: &Path) -> PathBuf {
     segment_path(dir, *segment_names(dir).unwrap().last().unwrap())
 }
 
+/// The bytes of a store's only file before and after `last` was appended.
+fn before_and_after(blocks: &[common::Block], last: &common::Block) -> (Vec<u8>, Vec<u8>) {
+    let dir = filled(blocks, SEGMENT_BYTES);
+    let path = only_segment(dir.path());
+    let before = fs::read(&path).unwrap();
+    BlockStore::open(dir.path()).unwrap().append(last).unwrap();
+    (before, fs::read(&path).unwrap())
+}
+
 /// A crash at any byte of the last record: the earlier blocks are there, and the chain goes on.
 #[test]
 fn a_torn_tail_is_cut_off_wherever_it_ends() {
     let blocks = small_chain(3);
-    let whole = fs::read(only_segment(filled(&blocks, SEGMENT_BYTES).path())).unwrap();
-    let before = fs::read(only_segment(filled(&blocks[..2], SEGMENT_BYTES).path())).unwrap();
+    let (before, whole) = before_and_after(&blocks[..2], &blocks[2]);
     assert!(whole.starts_with(&before));
     for cut in before.len()..whole.len() {
         // A file that ends early, and one that has its length but not its bytes from a sector on.
@@ -143,6 +151,80 @@ fn a_torn_tail_is_cut_off_wherever_it_ends() {
             assert_eq!(fs::read(only_segment(dir.path())).unwrap(), whole);
         }
     }
+}
+
+/// What a record of a later block looks like without a salt, as a client could write it into a transaction.
+fn forged_record(number: u64, block: &[u8]) -> Vec<u8> {
+    let mut record = 0x4b4c_42b5u32.to_le_bytes().to_vec();
+    record.extend(u32::try_from(block.len()).unwrap().to_le_bytes());
+    record.extend(number.to_le_bytes());
+    record.extend(crc32c::crc32c(block).to_le_bytes());
+    record.extend(crc32c::crc32c(&record).to_le_bytes());
+    record.extend(block);
+    record
+}
+
+/// A file without a salt that holds these blocks, as older versions wrote it.
+fn unsalted_file(blocks: &[common::Block]) -> Vec<u8> {
+    let mut file = b"SLVGBLK1".to_vec();
+    file.extend(0u64.to_le_bytes());
+    file.extend(crc32c::crc32c(&file).to_le_bytes());
+    file.extend([0; 4]);
+    for (number, block) in (0u64..).zip(blocks) {
+        file.extend(forged_record(number, &block.encode_to_vec()));
+    }
+    file
+}
+
+/// A crash that lost the header of a record is mended, whatever clients wrote into the block.
+#[test]
+fn what_a_client_sends_does_not_pass_for_a_record() {
+    let mut blocks = small_chain(2);
+    let previous = block_hash(blocks[1].header.as_ref().unwrap());
+    let planted = [vec![7; 1200], forged_record(9, b"a block"), vec![7; 1200]].concat();
+    blocks.push(new_block(2, previous, vec![planted.into()]));
+    let dir = filled(&blocks[..2], SEGMENT_BYTES);
+    let path = only_segment(dir.path());
+    // The first sectors of the record never reached the disk, the later ones did.
+    let torn = |before: &[u8], mut whole: Vec<u8>| {
+        assert!(whole.starts_with(before) && before.len() < 512);
+        whole[before.len()..1024].fill(0);
+        fs::write(&path, whole).unwrap();
+        BlockStore::open(dir.path())
+    };
+    let (before, whole) = before_and_after(&blocks[..2], &blocks[2]);
+    let store = torn(&before, whole).unwrap();
+    assert_holds(&store, &blocks[..2]);
+    store.append(&blocks[2]).unwrap();
+    assert_holds(&store, &blocks);
+    drop(store);
+    // Only the salt tells it apart.
+    let refused = torn(&unsalted_file(&blocks[..2]), unsalted_file(&blocks));
+    assert!(matches!(refused, Err(BlockStoreError::Corrupt { .. })));
+}
+
+#[test]
+fn a_file_without_salt_is_read_and_continued() {
+    let blocks = small_chain(3);
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(segment_path(dir.path(), 0), unsalted_file(&blocks[..2])).unwrap();
+    let store = BlockStore::open(dir.path()).unwrap();
+    assert_holds(&store, &blocks[..2]);
+    store.append(&blocks[2]).unwrap();
+    drop(store);
+    assert_holds(&BlockStore::open(dir.path()).unwrap(), &blocks);
+}
+
+#[test]
+fn a_file_of_a_later_version_is_no_damage() {
+    let dir = filled(&small_chain(1), SEGMENT_BYTES);
+    let path = only_segment(dir.path());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[7] = b'3';
+    fs::write(&path, &bytes).unwrap();
+    let refused = BlockStore::open(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("has format 3"), "{refused}");
+    assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 
 /// Sectors of a long last record that never reached the disk, in any order.
@@ -175,11 +257,8 @@ fn flipped_bits_are_damage() {
     let dir = filled(&blocks, SEGMENT_BYTES);
     let path = only_segment(dir.path());
     let whole = fs::read(&path).unwrap();
-    let starts: Vec<u64> = record::scan(&File::open(&path).unwrap(), &path, 0, true)
-        .unwrap()
-        .offsets;
+    let starts: Vec<u64> = SegmentFile::open(&path, 0).unwrap().scan(true).unwrap().offsets;
     for byte in 0..whole.len() {
-        // The four zero bytes at the end of the segment's header are compared as well.
         let mut flipped = whole.clone();
         flipped[byte] ^= 1 << (byte % 8);
         fs::write(&path, &flipped).unwrap();
@@ -265,7 +344,7 @@ fn a_full_segment_must_be_whole() {
 #[test]
 fn a_segment_that_was_only_begun_is_begun_again() {
     let blocks = small_chain(12);
-    for content in [vec![], vec![0; 24], record::segment_header(8)[..10].to_vec()] {
+    for content in [vec![], vec![0; 24], record::segment_header(8, 7)[..10].to_vec()] {
         let dir = filled(&blocks[..8], 400);
         fs::write(segment_path(dir.path(), 8), content).unwrap();
         let store = BlockStore::open_with(dir.path(), 400).unwrap();
@@ -280,7 +359,7 @@ proptest! {
     #[test]
     fn junk_files_do_no_harm(junk in prop::collection::vec(any::<u8>(), 0..200), keep_header: bool) {
         let dir = tempfile::tempdir().unwrap();
-        let mut bytes = if keep_header { record::segment_header(0).to_vec() } else { Vec::new() };
+        let mut bytes = if keep_header { record::segment_header(0, 7).to_vec() } else { Vec::new() };
         bytes.extend(junk);
         fs::write(segment_path(dir.path(), 0), bytes).unwrap();
         if let Ok(store) = BlockStore::open(dir.path()) {
