@@ -18,7 +18,7 @@ use crate::metrics::LedgerMetrics;
 use crate::private_writes;
 use crate::refusals::{Refusal, RefusalLog};
 use crate::transient::{TransientError, TransientStore};
-use crate::validation::{self, Policies, PreparedBlock, ProcessError};
+use crate::validation::{self, Policies, PreparedBlock, ProcessError, ValidatorPool};
 
 /// Blocks that a listener may fall behind before it has to read from disk.
 const LISTENER_BACKLOG: usize = 256;
@@ -72,6 +72,8 @@ pub struct PeerChannel {
     /// Why blocks cannot be committed at the moment.
     trouble: Mutex<Option<String>>,
     metrics: OnceLock<Arc<LedgerMetrics>>,
+    /// Where signatures are checked; absent: on as many threads as there are cores.
+    validators: OnceLock<ValidatorPool>,
 }
 
 impl PeerChannel {
@@ -122,12 +124,25 @@ impl PeerChannel {
             transient,
             trouble: Mutex::default(),
             metrics: OnceLock::new(),
+            validators: OnceLock::new(),
         }))
     }
 
     /// Measures commits from now on; only the first call counts.
     pub(crate) fn measure(&self, metrics: Arc<LedgerMetrics>) {
         self.metrics.get_or_init(|| metrics);
+    }
+
+    /// Validates on these threads from now on, instead of on one for each core; only the first call counts.
+    pub fn validate_on(&self, pool: ValidatorPool) {
+        self.validators.get_or_init(|| pool);
+    }
+
+    fn on_validators<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match self.validators.get() {
+            Some(pool) => pool.run(work),
+            None => work(),
+        }
     }
 
     /// Notes that blocks cannot be committed; the next commit ends it.
@@ -207,12 +222,13 @@ impl PeerChannel {
         self.refusals.get(tx_id)
     }
 
-    /// Opens a block's transactions and checks their signatures, on all cores: the half that can run ahead of the chain.
+    /// Opens a block's transactions and checks their signatures, on all validation threads: the half that can run ahead of the chain.
     ///
     /// # Errors
     /// The block has no header or no data.
     pub fn prepare(&self, block: common::Block) -> Result<PreparedBlock, ProcessError> {
-        validation::prepare(block, self.bundle(), &self.own)
+        let bundle = self.bundle();
+        self.on_validators(|| validation::prepare(block, bundle, &self.own))
     }
 
     /// Judges and commits the next block. Blocks the thread until it is durable.
@@ -231,7 +247,7 @@ impl PeerChannel {
             });
         }
         let policies = self.policies.load_full();
-        prepared.refresh(policies.bundle(), &self.own);
+        self.on_validators(|| prepared.refresh(policies.bundle(), &self.own));
         let judgement = validation::judge(&prepared, &policies, &self.ledger.state(), &self.ledger)?;
         let private = private_writes::collect(&prepared, &judgement.codes, &self.transient);
         let mut block = prepared.block.clone();

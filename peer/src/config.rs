@@ -11,12 +11,14 @@
 //! operations: {listen: 127.0.0.1:9443}
 //! gateway: {endorsement_timeout: 30s, broadcast_timeout: 30s, peers: [{address: "peer1.org1.example.com:8051", msp_id: Org1MSP}]}
 //! chaincode: {timeout: 30s}
+//! validator_pool_size: 4
 //! address_overrides: {"orderer0.example.com:7050": "127.0.0.1:7050"}
 //! renewal: {ca_url: "https://localhost:7054", tls_roots: [tls/ca.crt], identity_ca: ca-org1, tls_ca: tlsca-org1}
 //! ```
 //! Paths are relative to the file.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,6 +81,9 @@ pub struct PeerConfig {
     /// Limits of contracts.
     #[serde(default)]
     pub chaincode: ChaincodeConfig,
+    /// Threads that validate transactions, for all channels together; absent: one for each core.
+    #[serde(default)]
+    pub validator_pool_size: Option<NonZeroUsize>,
     /// Where to dial instead of a `host:port` that the channel configuration names; the certificate is still checked for
     /// the configured host.
     #[serde(default)]

@@ -46,4 +46,4 @@ pub use definition::{ChaincodeDefinition, DefinitionError};
 pub use node::NodeError;
 pub use peer::{Peer, PeerError, run};
 pub use refusals::Refusal;
-pub use validation::ProcessError;
+pub use validation::{ProcessError, ValidatorPool};

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use crate::channel::{ChannelError, PeerChannel};
 use crate::context::{JoinError, PeerContext};
 use crate::metrics::LedgerMetrics;
-use crate::puller::{self, PullerHandle, PullerOptions};
+use crate::puller::{self, PullerHandle, PullerMetrics, PullerOptions};
+use crate::validation::ValidatorPool;
 
 const CHANNELS_DIR: &str = "channels";
 /// Channels that are being created; what a crash leaves here is removed.
@@ -59,6 +60,7 @@ pub(crate) struct PeerNode {
     /// One channel is joined at a time.
     joining: Mutex<()>,
     metrics: Arc<LedgerMetrics>,
+    validators: Option<ValidatorPool>,
 }
 
 impl PeerNode {
@@ -68,6 +70,7 @@ impl PeerNode {
         local_msp: MspManager,
         data_dir: &Path,
         pulling: PullerOptions,
+        validators: Option<ValidatorPool>,
     ) -> Self {
         Self {
             identity,
@@ -78,12 +81,18 @@ impl PeerNode {
             joined: RwLock::default(),
             joining: Mutex::new(()),
             metrics: Arc::default(),
+            validators,
         }
     }
 
     /// Judges proposals outside of channels by another state of the peer's own MSP from now on.
     pub(crate) fn replace_local_msp(&self, msp: MspManager) {
         *self.local_msp.write() = Arc::new(msp);
+    }
+
+    /// What is measured of fetching blocks.
+    pub(crate) fn puller_metrics(&self) -> &PullerMetrics {
+        &self.pulling.metrics
     }
 
     /// What is measured of the channels.
@@ -123,6 +132,9 @@ impl PeerNode {
 
     fn add(&self, channel: Arc<PeerChannel>) {
         channel.measure(Arc::clone(&self.metrics));
+        if let Some(pool) = &self.validators {
+            channel.validate_on(pool.clone());
+        }
         let puller = {
             let _runtime = self.runtime.enter();
             puller::start(Arc::clone(&channel), self.pulling.clone())

@@ -31,6 +31,7 @@ pub(crate) fn of(node: &Arc<PeerNode>, runtime: &ChaincodeRuntime) -> Operations
     let metrics = &operations.metrics;
     runtime.metrics().register(metrics);
     node.metrics().register(metrics);
+    node.puller_metrics().register(metrics);
 
     let peer = Arc::downgrade(node);
     metrics.gauge(

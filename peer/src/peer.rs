@@ -26,6 +26,7 @@ use crate::gateway::{Dialling, GatewayParts, GatewayService};
 use crate::node::{NodeError, PeerNode};
 use crate::operations;
 use crate::puller::PullerOptions;
+use crate::validation::{ValidatorPool, ValidatorPoolError};
 
 const CHAINCODE_DIR: &str = "chaincode";
 /// Time for calls and connections to end when the peer stops.
@@ -70,6 +71,9 @@ pub enum PeerError {
     /// The wasm engine cannot be set up.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The validation threads cannot be started.
+    #[error(transparent)]
+    Validators(#[from] ValidatorPoolError),
     /// The channels cannot be opened.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -144,12 +148,14 @@ impl Peer {
             None => None,
         };
 
+        let validators = config.validator_pool_size.map(ValidatorPool::new).transpose()?;
         let current = CurrentIdentity::from(identity.clone());
         let node = Arc::new(PeerNode::new(
             current.clone(),
             local_msp,
             &config.data_dir,
             pulling(current.clone(), tls.clone(), &config),
+            validators,
         ));
         let keeper = keeper(&config, &node, (&identity, current), server_tls.as_ref())?;
         let (packages_dir, limits) = (config.data_dir.join(CHAINCODE_DIR), (&config.chaincode).into());

@@ -29,7 +29,7 @@ fn write_identity(org: &Org, dir: &Path) {
 
 fn config(dir: &Path) -> PeerConfig {
     let text = "id: peer0\nmsp_id: Org1MSP\nmsp_dir: msp\nlisten: 127.0.0.1:0\nexternal_address: peer0.org1:7051\n\
-                data_dir: data\noperations: {listen: '127.0.0.1:0'}\n";
+                data_dir: data\nvalidator_pool_size: 2\noperations: {listen: '127.0.0.1:0'}\n";
     PeerConfig::from_yaml(text, dir).unwrap()
 }
 

@@ -8,11 +8,12 @@
 )]
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use selvedge_peer::PeerChannel;
 use selvedge_peer::replay::{self, BlockReport, StateReport};
+use selvedge_peer::{PeerChannel, ValidatorPool};
 use selvedge_proto::common;
 use serde_json::Value;
 
@@ -242,22 +243,41 @@ fn two_channels_at_once_do_not_disturb_each_other() {
 }
 
 #[test]
-fn one_core_gives_the_same_verdicts() {
-    let work = tempfile::tempdir().unwrap();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    let replay = pool
-        .install(|| replay::replay_dir(&golden().join("blocks"), work.path()))
-        .unwrap();
-    let found: Vec<Value> = replay.report.blocks.iter().map(without_reasons).collect();
-    assert_eq!(found, expected_blocks());
+fn one_thread_and_many_give_the_same_verdicts() {
+    let blocks = blocks();
+    for threads in [1, 8] {
+        let work = tempfile::tempdir().unwrap();
+        let channel = PeerChannel::create(work.path(), blocks[0].clone()).unwrap();
+        let pool = ValidatorPool::new(NonZeroUsize::new(threads).unwrap()).unwrap();
+        assert_eq!(pool.size(), threads);
+        channel.validate_on(pool);
+        for (block, wanted) in blocks[1..].iter().zip(&expected_blocks()[1..]) {
+            let committed = channel.process_block(block.clone()).unwrap();
+            assert_eq!(
+                &without_reasons(&replay::report(&channel, &committed)),
+                wanted,
+                "{threads} threads"
+            );
+        }
+        assert_state(&replay::state(&channel).unwrap());
+    }
 }
 
 /// Signatures are checked ahead of the chain, across config blocks too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pipeline_gives_the_same_verdicts() {
+    for threads in [None, NonZeroUsize::new(1), NonZeroUsize::new(8)] {
+        by_the_pipeline(threads).await;
+    }
+}
+
+async fn by_the_pipeline(threads: Option<NonZeroUsize>) {
     let work = tempfile::tempdir().unwrap();
     let mut blocks = blocks().into_iter();
     let channel = PeerChannel::create(work.path(), blocks.next().unwrap()).unwrap();
+    if let Some(threads) = threads {
+        channel.validate_on(ValidatorPool::new(threads).unwrap());
+    }
     let mut commits = channel.commits();
     let pipeline = selvedge_peer::pipeline::CommitPipeline::start(Arc::clone(&channel)).unwrap();
     for block in blocks {

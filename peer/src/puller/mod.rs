@@ -2,7 +2,8 @@
 //!
 //! One task a channel. It asks an orderer for everything from the channel's height on, verifies each block (number, hash
 //! chain, data hash, form, signatures of the orderers) and hands it to the commit pipeline. An orderer that ends the
-//! stream, cannot be reached or sends a block that does not verify is left for another one.
+//! stream, cannot be reached or sends a block that does not verify is left for another one. A block that does not verify is
+//! more than a hitch, so it is logged as an error and counted.
 
 mod seek;
 mod session;
@@ -17,12 +18,13 @@ use rand::seq::SliceRandom;
 use selvedge_channel::{Bundle, OrdererEndpoint};
 use selvedge_comm::TlsIdentity;
 use selvedge_msp::CurrentIdentity;
+use selvedge_operations::{Counter, Metrics};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::channel::PeerChannel;
 use crate::pipeline::{CommitPipeline, PipelineError};
-use session::{Session, SessionEnd};
+use session::{Session, SessionEnd, SessionError};
 
 /// How a channel's blocks are fetched.
 #[derive(Debug, Clone)]
@@ -38,6 +40,34 @@ pub struct PullerOptions {
     pub first_wait: Duration,
     /// The longest wait.
     pub longest_wait: Duration,
+    /// Where it is counted what orderers send.
+    pub metrics: PullerMetrics,
+}
+
+/// What is measured of fetching blocks; one for all channels of a peer.
+#[derive(Debug, Clone)]
+pub struct PullerMetrics {
+    /// Blocks that did not verify; by channel and by the orderer that sent them (`host:port` of the configuration).
+    pub refused_blocks: Counter,
+}
+
+impl Default for PullerMetrics {
+    fn default() -> Self {
+        Self {
+            refused_blocks: Counter::new(
+                "selvedge_blocks_refused",
+                "Blocks from an orderer that were refused: forged, out of order, or not signed as the channel demands.",
+                &["channel", "orderer"],
+            ),
+        }
+    }
+}
+
+impl PullerMetrics {
+    /// Shows them with the other metrics of the node.
+    pub fn register(&self, metrics: &Metrics) {
+        metrics.register(&self.refused_blocks);
+    }
 }
 
 impl PullerOptions {
@@ -49,6 +79,7 @@ impl PullerOptions {
             address_overrides: BTreeMap::new(),
             first_wait: Duration::from_millis(100),
             longest_wait: Duration::from_secs(10),
+            metrics: PullerMetrics::default(),
         }
     }
 }
@@ -174,6 +205,16 @@ impl Puller {
             match end {
                 SessionEnd::Stopped => break,
                 SessionEnd::Pipeline(error) => return Err(error),
+                SessionEnd::Failed(SessionError::Refused(refusal)) => {
+                    self.options
+                        .metrics
+                        .refused_blocks
+                        .count(&[self.channel.id(), &endpoint.address]);
+                    tracing::error!(
+                        channel = self.channel.id(), orderer = %endpoint.address, block = cursor.next, error = %refusal,
+                        "this orderer sent a block that is refused; it is faulty, or somebody changes what it sends"
+                    );
+                }
                 SessionEnd::Failed(error) => {
                     tracing::warn!(
                         channel = self.channel.id(), orderer = %endpoint.address, next = cursor.next, %error,

@@ -14,6 +14,7 @@ mod judge;
 mod namespaces;
 mod open;
 mod policies;
+mod pool;
 mod signatures;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use selvedge_proto::common;
 pub(crate) use judge::{ChainView, judge};
 pub(crate) use open::{OpenTx, open};
 pub(crate) use policies::Policies;
+pub use pool::{ValidatorPool, ValidatorPoolError};
 
 use crate::endorsements::OwnEndorsements;
 use open::{Body, Content, SignedTx};
@@ -136,7 +138,7 @@ impl PreparedBlock {
     }
 }
 
-/// Opens all transactions of a block and checks their signatures, on all cores.
+/// Opens all transactions of a block and checks their signatures, on all threads of the current pool.
 pub(crate) fn prepare(
     block: common::Block,
     bundle: Arc<Bundle>,

@@ -1,12 +1,13 @@
 //! Fetching blocks from orderers, honest ones and others.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use futures::Stream;
 use parking_lot::Mutex;
 use selvedge_comm::{ClientAuth, ServerTls, client_certificate};
+use selvedge_operations::Metrics;
 use selvedge_peer::PeerChannel;
 use selvedge_peer::pipeline::CommitPipeline;
 use selvedge_peer::puller::{self, PullerOptions};
@@ -34,6 +35,10 @@ enum Manner {
     Forging,
     /// Leaves out a block.
     Skipping,
+    /// Serves the blocks in another order.
+    Reordering,
+    /// Numbers the blocks as asked, but in another order.
+    Renumbering,
     /// Answers with a status.
     Refusing,
 }
@@ -73,6 +78,14 @@ impl Orderer {
             Manner::Honest => rest.collect(),
             Manner::Brief(count) => rest.take(count).collect(),
             Manner::Skipping => rest.skip(1).collect(),
+            Manner::Reordering => rest.rev().collect(),
+            Manner::Renumbering => (start as u64..)
+                .zip(rest.rev())
+                .map(|(number, mut block)| {
+                    block.header.as_mut().unwrap().number = number;
+                    block
+                })
+                .collect(),
             Manner::Forging => rest
                 .map(|mut block| {
                     let data = &mut block.data.as_mut().unwrap().data;
@@ -254,20 +267,65 @@ async fn a_channel_in_trouble_says_so_until_it_commits_again() {
     assert_eq!(setup.channel.trouble(), None);
 }
 
+/// What the peer logs, by all tests of this process.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Log;
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn watch_log() {
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| {
+        tracing_subscriber::fmt()
+            .json()
+            .with_max_level(tracing::Level::ERROR)
+            .with_writer(|| Log)
+            .init();
+    });
+}
+
+/// The errors that were logged about an orderer.
+fn errors_about(orderer: &str) -> Vec<serde_json::Value> {
+    let log = String::from_utf8(LOG.lock().clone()).unwrap();
+    log.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &serde_json::Value| line["fields"]["orderer"] == orderer)
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn forged_and_missing_blocks_are_refused_and_the_orderer_changed() {
-    for dishonest in [Manner::Forging, Manner::Skipping] {
+async fn forged_and_reordered_blocks_are_refused_and_reported_and_the_orderer_changed() {
+    watch_log();
+    for (dishonest, reason) in [
+        (Manner::Forging, "is not signed as the channel demands"),
+        (Manner::Skipping, "expected block"),
+        (Manner::Reordering, "expected block"),
+        (Manner::Renumbering, "does not follow the block before it"),
+    ] {
         let mut setup = setup(2, 8).await;
         // The honest one sends one block at a time, so that the other is asked in between.
         let honest = Orderer::new(Manner::Brief(1), &setup.blocks);
         let other = Orderer::new(dishonest, &setup.blocks);
         let mut listeners = setup.listeners.drain(..);
-        let stops = (
-            serve(listeners.next().unwrap(), &honest, None),
-            serve(listeners.next().unwrap(), &other, None),
-        );
+        let (good, bad) = (listeners.next().unwrap(), listeners.next().unwrap());
+        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+        let (good_address, bad_address) = (address(&good), address(&bad));
+        let stops = (serve(good, &honest, None), serve(bad, &other, None));
         drop(listeners);
-        let puller = puller::start(Arc::clone(&setup.channel), options(&setup));
+        let options = options(&setup);
+        let (metrics, counted) = (Metrics::new(), options.metrics.clone());
+        counted.register(&metrics);
+        let puller = puller::start(Arc::clone(&setup.channel), options);
         reach(&setup.channel, 8).await;
         puller.stop().await;
         drop(stops);
@@ -277,6 +335,32 @@ async fn forged_and_missing_blocks_are_refused_and_the_orderer_changed() {
             assert_eq!(stored.block.header, block.header, "{dishonest:?}");
             assert_eq!(stored.block.data, block.data, "{dishonest:?}");
         }
+
+        // Which orderer, which block, and why: once for every time that it sent something.
+        let told = errors_about(&bad_address);
+        let refused = counted.refused_blocks.value(&[CHANNEL, &bad_address]);
+        assert_eq!(told.len() as u64, refused, "{dishonest:?}: {told:?}");
+        let starts: Vec<u64> = other.asked.lock().iter().map(|asked| asked.start).collect();
+        // When one block is left, there is nothing to put before it or to leave out.
+        assert!(
+            refused > 0 && refused <= starts.len() as u64,
+            "{dishonest:?}: {starts:?}"
+        );
+        for line in &told {
+            let fields = &line["fields"];
+            assert_eq!(line["level"], "ERROR");
+            assert_eq!(fields["channel"], CHANNEL);
+            assert!(starts.contains(&fields["block"].as_u64().unwrap()), "{line}");
+            assert!(fields["error"].as_str().unwrap().contains(reason), "{line}");
+        }
+        assert!(errors_about(&good_address).is_empty());
+        let line =
+            format!("selvedge_blocks_refused{{channel=\"{CHANNEL}\",orderer=\"{bad_address}\"}} {refused}");
+        assert!(
+            metrics.text().lines().any(|l| l == line),
+            "{line} in\n{}",
+            metrics.text()
+        );
     }
 }
 
