@@ -9,7 +9,9 @@
 )]
 
 mod configs;
+mod mutation;
 mod network;
+mod opened;
 mod orders;
 mod private;
 mod pulling;
@@ -17,3 +19,4 @@ mod random;
 mod reference;
 mod rules;
 mod transaction;
+mod wire;

@@ -1,10 +1,16 @@
-//! A slow and obvious validator over descriptions of transactions instead of their bytes: spec 03 §3 D-F, §4.1, §5, §6, read
-//! word for word, with a plain map for the state. Two organisations; a policy is a set of organisations that must all sign,
-//! or any one of them.
+//! A slow and obvious validator: transactions are read from their bytes by a reader of its own ([`crate::wire`]), and spec 03
+//! §3 A-F, §4.1, §4.2, §5 and §6 are done word for word, with a plain map for the state. Two organisations; a policy is a set
+//! of organisations that must all sign, or any one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use selvedge_msp::Certificate;
 use selvedge_proto::protos::TxValidationCode as Code;
+use selvedge_proto::{Message, kvrwset, msp};
+use sha2::{Digest, Sha256};
+
+use crate::network::{CHANNEL, Network};
+use crate::opened::{Metadata, Ns, Opened, Query, Scope, Version, open};
 
 /// An endorsement policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +21,21 @@ pub(crate) enum Policy {
 }
 
 impl Policy {
+    pub(crate) const ALL: [Self; 4] = [Self::Either, Self::Both, Self::Only(0), Self::Only(1)];
+
     pub(crate) fn text(self) -> String {
         match self {
             Self::Either => "OR('Org1MSP.peer','Org2MSP.peer')".into(),
             Self::Both => "AND('Org1MSP.peer','Org2MSP.peer')".into(),
             Self::Only(org) => format!("OR('Org{}MSP.peer')", org + 1),
         }
+    }
+
+    /// As a key's endorsement policy stands in the state.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        selvedge_msp::policy::dsl::parse(&self.text())
+            .unwrap()
+            .encode_to_vec()
     }
 
     fn met(self, signers: &BTreeSet<usize>) -> bool {
@@ -32,78 +47,97 @@ impl Policy {
     }
 }
 
+/// What a chaincode was defined with.
 #[derive(Debug, Clone)]
-pub(crate) enum ValueOp {
-    Put(Vec<u8>),
-    Delete,
-}
-
-/// Start, end, and all results of a query that was read to its end.
-pub(crate) type Range = (String, String, Vec<(String, (u64, u64))>);
-
-/// What a transaction does in one namespace.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ns {
-    pub(crate) reads: Vec<(String, Option<(u64, u64)>)>,
-    pub(crate) ranges: Vec<Range>,
-    pub(crate) values: Vec<(String, ValueOp)>,
-    /// `None` clears.
-    pub(crate) policies: Vec<(String, Option<Policy>)>,
-}
-
-impl Ns {
-    fn writes(&self) -> bool {
-        !self.values.is_empty() || !self.policies.is_empty()
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Described {
-    pub(crate) id: String,
-    pub(crate) creator_good: bool,
-    pub(crate) signers: BTreeSet<usize>,
-    /// The first one is that of the invoked chaincode.
-    pub(crate) namespaces: Vec<(String, Ns)>,
+pub(crate) struct Definition {
+    pub(crate) policy: Policy,
+    /// Its collections, with their own policies where they have one.
+    pub(crate) collections: BTreeMap<String, Option<Policy>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) value: Vec<u8>,
-    /// `None`: no metadata at all; `Some(None)`: metadata without a policy does not arise here.
-    pub(crate) policy: Option<Policy>,
-    pub(crate) version: (u64, u64),
+    pub(crate) metadata: Metadata,
+    pub(crate) version: Version,
 }
 
-impl PartialEq for ValueOp {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Put(a), Self::Put(b)) => a == b,
-            (Self::Delete, Self::Delete) => true,
-            _ => false,
+impl Entry {
+    /// The metadata as the state keeps it.
+    pub(crate) fn metadata_bytes(&self) -> Vec<u8> {
+        let entries = self
+            .metadata
+            .iter()
+            .map(|(name, value)| kvrwset::KvMetadataEntry {
+                name: name.clone(),
+                value: value.clone().into(),
+            });
+        kvrwset::KvMetadataWrite {
+            key: String::new(),
+            entries: entries.collect(),
         }
+        .encode_to_vec()
     }
 }
 
-pub(crate) type State = BTreeMap<(String, String), Entry>;
+/// Scope (see [`Scope::place`]) and key.
+pub(crate) type Place = (String, Vec<u8>);
+pub(crate) type State = BTreeMap<Place, Entry>;
 
-#[derive(Debug, Default)]
-pub(crate) struct Reference {
-    pub(crate) state: State,
-    pub(crate) definitions: BTreeMap<String, Policy>,
-    known: BTreeSet<String>,
+/// What becomes of a block.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verdict {
+    Codes(Vec<Code>),
+    /// The transaction at this place is a configuration that does not apply: the channel stands still.
+    Halt(usize),
+    /// A policy that a mutation made decides, which this reference does not understand.
+    Unknown,
 }
 
-impl Reference {
-    pub(crate) fn block(&mut self, number: u64, txs: &[Described]) -> Vec<Code> {
+/// Why there is no verdict on a transaction.
+enum Stop {
+    Code(Code),
+    Unknown,
+}
+
+pub(crate) struct Reference<'a> {
+    network: &'a Network,
+    pub(crate) state: State,
+    pub(crate) definitions: BTreeMap<String, Definition>,
+    known: BTreeSet<String>,
+    policies: Vec<(Vec<u8>, Policy)>,
+}
+
+impl<'a> Reference<'a> {
+    pub(crate) fn new(network: &'a Network) -> Self {
+        Self {
+            network,
+            state: State::new(),
+            definitions: BTreeMap::new(),
+            known: BTreeSet::new(),
+            policies: Policy::ALL.map(|policy| (policy.bytes(), policy)).into(),
+        }
+    }
+
+    /// Judges a block and applies it. `said` are the codes that the pipeline gave; only one question is decided by them:
+    /// whether a creator whose certificate was mutated is one that decodes all the same.
+    pub(crate) fn block(&mut self, number: u64, envelopes: &[impl AsRef<[u8]>], said: &[Code]) -> Verdict {
+        let txs: Vec<Opened> = envelopes.iter().map(|bytes| open(bytes.as_ref())).collect();
         let mut codes = Vec::new();
-        // (namespace, key) whose policy an earlier transaction that passed there writes.
+        // Places whose metadata an earlier transaction that passed there writes.
         let mut changed = BTreeSet::new();
-        for tx in txs {
-            codes.push(self.endorsed(tx, &mut changed));
+        for (index, tx) in txs.iter().enumerate() {
+            let said = said.get(index).copied();
+            codes.push(match self.endorsed(tx, said, &mut changed) {
+                Ok(()) if tx.is_config => return Verdict::Halt(index),
+                Ok(()) => Code::Valid,
+                Err(Stop::Code(code)) => code,
+                Err(Stop::Unknown) => return Verdict::Unknown,
+            });
         }
         let mut seen = BTreeSet::new();
         for (tx, code) in txs.iter().zip(&mut codes) {
-            if *code == Code::Valid && !seen.insert(tx.id.clone()) {
+            if *code == Code::Valid && !seen.insert(tx.indexed_id.clone()) {
                 *code = Code::DuplicateTxid;
             }
         }
@@ -113,180 +147,261 @@ impl Reference {
             if *code != Code::Valid {
                 continue;
             }
-            if let Err(conflict) = self.current(tx, &before, &touched) {
-                *code = conflict;
-                continue;
-            }
-            for (ns, set) in &tx.namespaces {
-                let keys: BTreeSet<&String> = set
-                    .values
-                    .iter()
-                    .map(|(k, _)| k)
-                    .chain(set.policies.iter().map(|(k, _)| k))
-                    .collect();
-                for key in keys {
-                    self.effect(ns, key, set, (number, index), &mut touched);
-                }
+            match self.current(tx, &before, &touched) {
+                Ok(()) => self.apply(tx, (number, index), &mut touched),
+                Err(Stop::Code(conflict)) => *code = conflict,
+                Err(Stop::Unknown) => return Verdict::Unknown,
             }
         }
-        self.known.extend(txs.iter().map(|tx| tx.id.clone()));
-        codes
+        self.known.extend(txs.into_iter().filter_map(|tx| tx.indexed_id));
+        Verdict::Codes(codes)
     }
 
-    fn endorsed(&self, tx: &Described, changed: &mut BTreeSet<(String, String)>) -> Code {
-        if !tx.creator_good {
-            return Code::BadCreatorSignature;
+    /// §3 A-D.
+    fn endorsed(&self, tx: &Opened, said: Option<Code>, changed: &mut BTreeSet<Place>) -> Result<(), Stop> {
+        let signed = tx.signed.as_ref().map_err(|code| Stop::Code(*code))?;
+        if !self.creator_is_good(tx, said) {
+            return Err(Stop::Code(Code::BadCreatorSignature));
         }
-        if self.known.contains(&tx.id) {
-            return Code::DuplicateTxid;
+        if tx.is_config {
+            return Ok(());
         }
-        let invoked = &tx.namespaces[0].0;
-        let mut verdict = Code::Valid;
+        let endorsed = signed.as_ref().map_err(|code| Stop::Code(*code))?;
+        if tx.indexed_id.as_ref().is_some_and(|id| self.known.contains(id)) {
+            return Err(Stop::Code(Code::DuplicateTxid));
+        }
+        let content = endorsed.content.as_ref().map_err(|code| Stop::Code(*code))?;
+        let signers = self.signers(&endorsed.response_payload, &endorsed.endorsements);
+
+        let mut to_check: BTreeMap<&str, Option<&Ns>> = BTreeMap::new();
+        to_check.insert(&content.chaincode, None);
+        for ns in &content.namespaces {
+            if ns.writes() || ns.name == content.chaincode {
+                to_check.insert(&ns.name, Some(ns));
+            }
+        }
+        let mut verdict = Ok(());
         let mut passed = Vec::new();
-        let sorted: BTreeMap<&String, &Ns> = tx.namespaces.iter().map(|(name, ns)| (name, ns)).collect();
-        for (name, ns) in sorted {
-            if !ns.writes() && name != invoked {
-                continue;
-            }
-            let code = match self.definitions.get(name) {
-                None => Code::InvalidChaincode,
-                Some(policy) if self.satisfied(tx, name, ns, *policy, changed) => Code::Valid,
-                Some(_) => Code::EndorsementPolicyFailure,
+        for (name, ns) in to_check {
+            let outcome = match self.definitions.get(name) {
+                None => Err(Code::InvalidChaincode),
+                Some(definition) if self.satisfied(&signers, ns, definition, changed)? => Ok(()),
+                Some(_) => Err(Code::EndorsementPolicyFailure),
             };
-            if code == Code::Valid {
-                passed.extend(ns.policies.iter().map(|(key, _)| (name.clone(), key.clone())));
+            if outcome.is_ok() {
+                let scopes = ns.into_iter().flat_map(|ns| &ns.scopes);
+                passed.extend(scopes.flat_map(|scope| {
+                    let keys = scope.metadata.iter().map(|(key, _)| key.clone());
+                    keys.map(|key| (scope.place.clone(), key))
+                }));
             }
-            if verdict == Code::Valid {
-                verdict = code;
-            }
+            verdict = verdict.and(outcome);
         }
         changed.extend(passed);
-        verdict
+        verdict.map_err(Stop::Code)
     }
 
-    fn satisfied(
-        &self,
-        tx: &Described,
-        name: &str,
-        ns: &Ns,
-        chaincode: Policy,
-        changed: &BTreeSet<(String, String)>,
-    ) -> bool {
-        let keys = ns
-            .values
-            .iter()
-            .map(|(k, _)| k)
-            .chain(ns.policies.iter().map(|(k, _)| k));
-        let mut any = false;
-        for key in keys {
-            any = true;
-            let place = (name.to_owned(), key.clone());
-            if changed.contains(&place) {
-                return false;
-            }
-            let policy = self
-                .state
-                .get(&place)
-                .and_then(|entry| entry.policy)
-                .unwrap_or(chaincode);
-            if !policy.met(&tx.signers) {
-                return false;
-            }
+    /// B.4: the creators here are the clients of the organisations.
+    fn creator_is_good(&self, tx: &Opened, said: Option<Code>) -> bool {
+        if tx.channel_id != CHANNEL {
+            return false;
         }
-        any || chaincode.met(&tx.signers)
+        let verifies = |creator: &[u8]| {
+            let identity = msp::SerializedIdentity::decode(creator).unwrap();
+            let certificate = Certificate::from_pem(&identity.id_bytes).unwrap();
+            let key = certificate.public_key().unwrap();
+            key.verify(&tx.payload, &tx.signature).is_ok()
+        };
+        let known = self
+            .network
+            .orgs
+            .iter()
+            .any(|org| org.client.creator() == &tx.creator);
+        if known {
+            return verifies(&tx.creator);
+        }
+        said != Some(Code::BadCreatorSignature)
     }
 
-    /// MVCC: in the order of the namespaces, reads before ranges.
-    fn current(
-        &self,
-        tx: &Described,
-        before: &State,
-        touched: &BTreeSet<(String, String)>,
-    ) -> Result<(), Code> {
-        let mut namespaces: Vec<_> = tx.namespaces.iter().collect();
-        namespaces.sort_by(|a, b| a.0.cmp(&b.0));
-        for (name, ns) in namespaces {
-            for (key, version) in &ns.reads {
-                let place = (name.clone(), key.clone());
-                let committed = before.get(&place).map(|entry| entry.version);
-                if touched.contains(&place) || committed != *version {
-                    return Err(Code::MvccReadConflict);
+    /// The organisations whose peers endorsed.
+    fn signers(&self, payload: &[u8], endorsements: &[(Vec<u8>, Vec<u8>)]) -> BTreeSet<usize> {
+        let mut signers = BTreeSet::new();
+        for (endorser, signature) in endorsements {
+            for (index, org) in self.network.orgs.iter().enumerate() {
+                let key = org.peer.certificate().public_key().unwrap();
+                if org.peer.creator() == endorser
+                    && key.verify(&[payload, endorser].concat(), signature).is_ok()
+                {
+                    signers.insert(index);
                 }
             }
-            for (start, end, results) in &ns.ranges {
-                let now: Vec<(String, (u64, u64))> = self
-                    .state
-                    .iter()
-                    .filter(|((n, k), _)| n == name && k >= start && (end.is_empty() || k < end))
-                    .map(|((_, k), entry)| (k.clone(), entry.version))
-                    .collect();
-                if now != *results {
-                    return Err(Code::PhantomReadConflict);
+        }
+        signers
+    }
+
+    /// §4.1.
+    fn satisfied(
+        &self,
+        signers: &BTreeSet<usize>,
+        ns: Option<&Ns>,
+        definition: &Definition,
+        changed: &BTreeSet<Place>,
+    ) -> Result<bool, Stop> {
+        let mut any = false;
+        for scope in ns.into_iter().flat_map(|ns| &ns.scopes) {
+            for key in scope.written() {
+                any = true;
+                let place = (scope.place.clone(), key.clone());
+                if changed.contains(&place) {
+                    return Ok(false);
+                }
+                let policy = match self.key_policy(&place)? {
+                    Some(policy) => policy,
+                    None => match &scope.collection {
+                        None => definition.policy,
+                        Some(name) => match self.collection_policy(name, definition) {
+                            Some(policy) => policy,
+                            None => return Ok(false),
+                        },
+                    },
+                };
+                if !policy.met(signers) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(any || definition.policy.met(signers))
+    }
+
+    fn key_policy(&self, place: &Place) -> Result<Option<Policy>, Stop> {
+        let metadata = self.state.get(place).map(|entry| entry.metadata.as_slice());
+        let mut entries = metadata.unwrap_or_default().iter();
+        let found = entries.rfind(|(name, _)| name == "VALIDATION_PARAMETER");
+        match found {
+            Some((_, bytes)) if !bytes.is_empty() => {
+                let known = self.policies.iter().find(|(known, _)| known == bytes);
+                known.map(|(_, policy)| Some(*policy)).ok_or(Stop::Unknown)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// §4.2. `None`: never satisfied.
+    fn collection_policy(&self, name: &str, definition: &Definition) -> Option<Policy> {
+        if let Some(msp_id) = name.strip_prefix("_implicit_org_") {
+            let org = self.network.orgs.iter().position(|org| org.msp_id == msp_id);
+            return org.map(Policy::Only);
+        }
+        let own = definition.collections.get(name)?;
+        Some(own.unwrap_or(definition.policy))
+    }
+
+    /// §5: is what was read still so?
+    fn current(&self, tx: &Opened, before: &State, touched: &BTreeSet<Place>) -> Result<(), Stop> {
+        for scope in tx.namespaces().flat_map(|ns| &ns.scopes) {
+            for (key, version) in &scope.reads {
+                let place = (scope.place.clone(), key.clone());
+                let committed = before.get(&place).map(|entry| entry.version);
+                if touched.contains(&place) || committed != *version {
+                    return Err(Stop::Code(Code::MvccReadConflict));
+                }
+            }
+            for query in &scope.queries {
+                if !self.same_results(scope, query)? {
+                    return Err(Stop::Code(Code::PhantomReadConflict));
                 }
             }
         }
         Ok(())
     }
 
-    /// The rule of the number F.
-    fn effect(
-        &mut self,
-        ns: &str,
-        key: &String,
-        set: &Ns,
-        version: (u64, u64),
-        touched: &mut BTreeSet<(String, String)>,
-    ) {
-        let mut f = 0u8;
-        let (mut value, mut policy) = (None, None);
-        for (_, op) in set.values.iter().filter(|(k, _)| k == key) {
-            match op {
-                ValueOp::Put(new) => {
-                    f = f.wrapping_add(1);
-                    value = Some(new.clone());
+    /// §6.
+    fn same_results(&self, scope: &Scope, query: &Query) -> Result<bool, Stop> {
+        let here = |key: &Vec<u8>| self.state.get(&(scope.place.clone(), key.clone()));
+        let mut now: Vec<(Vec<u8>, Option<Version>)> = self
+            .state
+            .iter()
+            .filter(|((place, key), _)| {
+                *place == scope.place && *key >= query.start && (query.end.is_empty() || *key < query.end)
+            })
+            .map(|((_, key), entry)| (key.clone(), Some(entry.version)))
+            .collect();
+        if !query.exhausted
+            && let Some(entry) = here(&query.end)
+        {
+            now.push((query.end.clone(), Some(entry.version)));
+        }
+        match &query.summary {
+            None => Ok(now == query.results),
+            // Too few results for a leaf; or, with a degree that no endorser uses, another tree.
+            Some(degree) if now.len() <= *degree as usize => Ok(false),
+            Some(degree) if *degree < 2 => Ok(false),
+            Some(_) => Err(Stop::Unknown),
+        }
+    }
+
+    /// §5, "Effect of one tx on a key".
+    fn apply(&mut self, tx: &Opened, version: Version, touched: &mut BTreeSet<Place>) {
+        let mut places = BTreeSet::new();
+        for scope in tx.namespaces().flat_map(|ns| &ns.scopes) {
+            places.extend(scope.written().map(|key| (scope.place.clone(), key.clone())));
+        }
+        for place in places {
+            let mut f = 0u8;
+            let (mut value, mut metadata) = (Vec::new(), Vec::new());
+            for scope in tx
+                .namespaces()
+                .flat_map(|ns| &ns.scopes)
+                .filter(|s| s.place == place.0)
+            {
+                for (_, written) in scope.values.iter().filter(|(key, _)| *key == place.1) {
+                    match written {
+                        Some(new) => {
+                            f = f.wrapping_add(1);
+                            value.clone_from(new);
+                        }
+                        None => f = f.wrapping_add(8),
+                    }
                 }
-                ValueOp::Delete => f = f.wrapping_add(8),
+                for (_, set) in scope.metadata.iter().filter(|(key, _)| *key == place.1) {
+                    f = f.wrapping_add(if set.is_empty() { 4 } else { 2 });
+                    metadata.clone_from(set);
+                }
             }
-        }
-        for (_, op) in set.policies.iter().filter(|(k, _)| k == key) {
-            f = f.wrapping_add(if op.is_some() { 2 } else { 4 });
-            policy = *op;
-        }
-        let place = (ns.to_owned(), key.clone());
-        let old = self.state.get(&place).cloned();
-        if f & 8 != 0 {
-            self.state.remove(&place);
-        } else if f & 1 != 0 && f & 6 != 0 {
-            self.state.insert(
-                place.clone(),
+            let old = self.state.get(&place).cloned();
+            if f & 8 != 0 {
+                self.state.remove(&place);
+                touched.insert(place);
+                continue;
+            }
+            let entry = if f & 1 != 0 && f & 6 != 0 {
                 Entry {
-                    value: value.unwrap_or_default(),
-                    policy,
+                    value,
+                    metadata,
                     version,
-                },
-            );
-        } else if f == 1 || f == 0 {
-            let policy = old.and_then(|entry| entry.policy);
-            self.state.insert(
-                place.clone(),
+                }
+            } else if f == 1 || f == 0 {
+                let metadata = old.map(|entry| entry.metadata).unwrap_or_default();
                 Entry {
-                    value: value.unwrap_or_default(),
-                    policy,
+                    value,
+                    metadata,
                     version,
-                },
-            );
-        } else if let Some(old) = old {
-            self.state.insert(
-                place.clone(),
+                }
+            } else if let Some(old) = old {
                 Entry {
                     value: old.value,
-                    policy,
+                    metadata,
                     version,
-                },
-            );
-        } else {
-            return;
+                }
+            } else {
+                continue;
+            };
+            self.state.insert(place.clone(), entry);
+            touched.insert(place);
         }
-        touched.insert(place);
     }
+}
+
+pub(crate) fn sha256(parts: &[&[u8]]) -> Vec<u8> {
+    Sha256::digest(parts.concat()).to_vec()
 }
