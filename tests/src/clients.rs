@@ -253,7 +253,12 @@ impl Network {
 
     /// Waits until every peer has a block: a commit that one peer has told is not yet on the others.
     pub async fn everywhere(&self, block: u64) {
-        for host in self.peers() {
+        self.everywhere_but("", block).await;
+    }
+
+    /// The same without one peer.
+    pub async fn everywhere_but(&self, without: &str, block: u64) {
+        for host in self.peers().into_iter().filter(|host| host != without) {
             eventually("every peer has the block", SETTLE, || async {
                 let height = self.peer_height(&host).await?;
                 if height > block {

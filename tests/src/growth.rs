@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::network::text;
 use crate::{Network, ports};
 
 impl Network {
@@ -43,6 +44,24 @@ impl Network {
         let host = format!("{name}.{}", org["domain"].as_str().expect("a domain"));
         self.write_file();
         host
+    }
+
+    /// Takes an organisation out of what this value knows, after it has left the channel: its nodes run on, but are not asked
+    /// any more. The network file stays as it is.
+    pub fn forget_organization(&mut self, name: &str) {
+        self.config["peer_organizations"]
+            .as_array_mut()
+            .expect("a list of organisations")
+            .retain(|org| org["name"] != name);
+    }
+
+    /// Takes the TLS certificate and key of an orderer away; [`Self::bring_up`] makes new ones.
+    pub fn drop_tls(&self, orderer: &str) {
+        let domain = text(&self.node(orderer)["domain"]);
+        let tls = self.org_dir(&domain).join("orderers").join(orderer).join("tls");
+        for name in ["server.crt", "server.key"] {
+            std::fs::remove_file(tls.join(name)).unwrap_or_else(|e| panic!("{name} of {orderer}: {e}"));
+        }
     }
 
     fn add_to(&mut self, list: &str, entry: Value) {

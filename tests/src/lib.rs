@@ -12,6 +12,7 @@
 //!   ├─ softhsm    PKCS#11 tokens
 //!   ├─ probe      a small contract with one function for every way to behave and misbehave
 //!   ├─ crooked    certificates and signatures as they must not be
+//!   ├─ page       commands of the documentation, to be run as they stand there
 //!   ├─ load       transactions in numbers, with what was acknowledged written down
 //!   └─ checker    proves what must hold of every chain (spec 02 §5 to §9, 05 §3)
 //! ```
@@ -37,6 +38,7 @@ mod growth;
 pub mod load;
 mod network;
 pub mod npm;
+pub mod page;
 mod portal;
 pub mod ports;
 pub mod probe;

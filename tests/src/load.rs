@@ -55,6 +55,11 @@ impl Load {
         self.shared.count.load(Ordering::Relaxed)
     }
 
+    /// Ids of the transactions that an orderer has acknowledged so far.
+    pub async fn acknowledged(&self) -> BTreeSet<String> {
+        self.shared.acknowledged.lock().await.clone()
+    }
+
     /// Waits until so many more transactions were acknowledged.
     pub async fn progress(&self, more: usize) {
         let goal = self.count() + more;

@@ -187,7 +187,7 @@ impl Network {
         network
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.dir.with_file_name("network.yaml")
     }
 
