@@ -354,7 +354,14 @@ async fn retire(args: &RotateArgs, session: &Session, org: &OrgRef<'_>) -> Resul
     let [old_identities, old_tls] = old.as_slice() else {
         return Err(CliError::said("an organisation has two authorities"));
     };
-    renew_consenters(args, session, org, old_tls).await?;
+    let consenters = renew_consenters(args, session, org, old_tls).await?;
+    if args.channels.dry_run && consenters > 0 {
+        // No configuration holds a consenter's certificate without its root, so the next difference cannot be computed.
+        println!(
+            "after that, the old roots would be taken out of the channels; the folders stay as they are"
+        );
+        return Ok(());
+    }
     let channels = msp::change(&args.network, &args.channels, org.msp_id, |msp| {
         for (list, gone) in [
             (&mut msp.root_certs, old_identities),
@@ -412,13 +419,15 @@ fn remove_certificate(folder: &Path, gone: &Certificate) -> Result<(), CliError>
     Ok(())
 }
 
-/// A consenter's TLS certificate is part of the configuration, and must come from a root that is in it (spec 05 §5).
+/// A consenter's TLS certificate is part of the configuration, and must come from a root that is in it (spec 05 §5). Gives how many
+/// had one of the old root.
 async fn renew_consenters(
     args: &RotateArgs,
     session: &Session,
     org: &OrgRef<'_>,
     old: &Certificate,
-) -> Result<(), CliError> {
+) -> Result<usize, CliError> {
+    let mut renewed = 0;
     let channels = msp::channels_of(session, &args.channels, org.msp_id).await?;
     for current in channels {
         let Some(orderer) = current.bundle.orderer() else {
@@ -450,7 +459,8 @@ async fn renew_consenters(
                 certificate: None,
             };
             channel::renew_consenter(&renew).await?;
+            renewed += 1;
         }
     }
-    Ok(())
+    Ok(renewed)
 }

@@ -282,6 +282,10 @@ async fn a_revocation_counts_from_its_block_on() {
         "--reason",
         "keycompromise",
     ];
+    let mut on_trial = revoke.to_vec();
+    on_trial.push("--dry-run");
+    refuses(&network, &on_trial, &["cannot revoke on trial", "publish-crl"]).await;
+    gateway.evaluate(&put("x")).await.expect("it is not revoked yet");
     let said = says(
         &network,
         &revoke,
@@ -387,6 +391,14 @@ async fn revoked_by_mail(network: &Network) {
         "not enough",
     ];
     says(network, &[&revoke[..], &out].concat(), &words).await;
+    let publish = ["ca", "publish-crl", "--org", "org1.example.com"];
+    let words = ["revocation_list", "dry run: nothing was changed"];
+    says(
+        network,
+        &[&publish[..], &["-C", CHANNEL, "--dry-run"]].concat(),
+        &words,
+    )
+    .await;
     gateway
         .submit_and_wait(&put("meanwhile"))
         .await
@@ -513,6 +525,14 @@ async fn rotate(network: &Network, domain: &str, devices: &[Device]) {
     };
     let old = network.authority(domain).certificate().clone();
     refuses(network, &step(&["--switch"]), &["there is no new root"]).await;
+    // A dry run makes the roots that it shows, and brings them nowhere.
+    says(
+        network,
+        &step(&["--dry-run"]),
+        &["root_certs", "dry run: nothing was changed"],
+    )
+    .await;
+    refuses(network, &step(&["--switch"]), &["does not know the new root yet"]).await;
     says(
         network,
         &step(&[]),
@@ -524,6 +544,9 @@ async fn rotate(network: &Network, domain: &str, devices: &[Device]) {
     )
     .await;
     network.still_works().await;
+    let words = ["would issue from now on"];
+    says(network, &step(&["--switch", "--dry-run"]), &words).await;
+    assert_eq!(*network.authority(domain).certificate(), old);
     says(network, &step(&["--switch"]), &["issue from now on", "--retire"]).await;
     let nodes = network.orderers().into_iter().chain(network.peers());
     let nodes: Vec<String> = nodes
@@ -552,11 +575,12 @@ async fn rotate(network: &Network, domain: &str, devices: &[Device]) {
     })
     .await;
     // TLS certificates as well, which the command itself looks at.
-    let retired = eventually("the old root is retired", LONG, || async {
-        network.cli(&step(&["--retire"])).await
+    let retiring = eventually("the old root can be retired", LONG, || async {
+        network.cli(&step(&["--retire", "--dry-run"])).await
     })
     .await;
-    assert!(retired.contains("are retired"), "{retired}");
+    assert!(retiring.contains("the folders stay as they are"), "{retiring}");
+    says(network, &step(&["--retire"]), &["are retired"]).await;
     refuses(network, &step(&["--retire"]), &["no old root"]).await;
 }
 
