@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::access::{Access, CONTRACT};
 use crate::error::PerfError;
 use crate::latencies::Latencies;
-use crate::matrix::{Mode, Operation, Run};
+use crate::matrix::{Commits, Mode, Operation, Run};
 use crate::presigned::prefilled_key;
 
 /// Open loop: transactions under way at most, so that an overloaded network does not fill the memory.
@@ -162,7 +162,11 @@ impl Load {
             Mode::Gateway => access
                 .gateways(connections, device)?
                 .into_iter()
-                .map(|g| Client::Gateway(Box::new(g)))
+                .map(|gateway| match run.commits {
+                    Commits::Status => gateway,
+                    Commits::Stream => gateway.with_commit_stream(),
+                })
+                .map(|gateway| Client::Gateway(Box::new(gateway)))
                 .collect(),
             Mode::Direct => {
                 let clients = access.direct_clients(connections, device).await?;

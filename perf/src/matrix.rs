@@ -66,6 +66,17 @@ pub(crate) enum Mode {
     Direct,
 }
 
+/// How a client of a gateway hears that its transaction is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Commits {
+    /// It asks for each with a signed request, as the official clients do.
+    #[default]
+    Status,
+    /// From one stream of the peer's filtered blocks.
+    Stream,
+}
+
 /// A figure that a target is set for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -146,6 +157,8 @@ pub(crate) struct Run {
     pub(crate) prefill_keys: u64,
     /// Who collects the endorsements.
     pub(crate) mode: Mode,
+    /// How commits are heard of through a gateway; a direct client has the stream.
+    pub(crate) commits: Commits,
     /// Devices: each has an identity of its own, and processes of its own.
     pub(crate) devices: usize,
     /// Client processes of each device.
@@ -185,6 +198,7 @@ impl Default for Run {
             value_bytes: 100,
             prefill_keys: 0,
             mode: Mode::Gateway,
+            commits: Commits::Status,
             devices: 1,
             processes: 1,
             pin: false,

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use selvedge_msp::SigningIdentity;
 use selvedge_proto::protos;
-use tokio::sync::broadcast;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::deliver::{FilteredBlocks, Seek, SeekStart};
@@ -16,21 +16,53 @@ use crate::error::Error;
 use crate::peer::PeerClient;
 use crate::transaction::CommitStatus;
 
-/// Blocks that may come while a listener looks away.
-const WAITING_BLOCKS: usize = 1024;
-
 /// A stream that nobody has listened to for this long ends with the next block: opening one for every transaction would cost
 /// more than the transaction, keeping it for ever would cost the bytes of all blocks.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// The open streams by channel.
-pub(crate) type Feeds = tokio::sync::Mutex<HashMap<String, Arc<Feed>>>;
+/// What a listener is told: code and number of the block, or where the stream came from that is gone, and why.
+type News = Result<(i32, u64), Arc<str>>;
 
-#[derive(Debug, Clone)]
-enum News {
-    Block(Arc<protos::FilteredBlock>),
-    /// The stream is gone: where it came from and why.
-    Ended(Arc<str>),
+/// Those who wait, by transaction. A transaction may be waited for more than once.
+#[derive(Debug, Default)]
+struct Waiting {
+    listeners: HashMap<String, Vec<oneshot::Sender<News>>>,
+    /// Why nobody will be told anything any more.
+    ended: Option<Arc<str>>,
+}
+
+impl Waiting {
+    /// Tells those who wait for transactions of this block; whether anybody waits for anything.
+    fn block(&mut self, block: protos::FilteredBlock) -> bool {
+        let anybody = !self.listeners.is_empty();
+        if anybody {
+            for transaction in block.filtered_transactions {
+                for listener in self.listeners.remove(&transaction.txid).unwrap_or_default() {
+                    // Who has stopped waiting needs no answer.
+                    drop(listener.send(Ok((transaction.tx_validation_code, block.number))));
+                }
+            }
+        }
+        anybody
+    }
+
+    fn end(&mut self, why: String) {
+        let why: Arc<str> = why.into();
+        for listener in self.listeners.drain().flat_map(|(_, all)| all) {
+            drop(listener.send(Err(Arc::clone(&why))));
+        }
+        self.ended = Some(why);
+    }
+
+    /// Forgets those who have stopped waiting for a transaction.
+    fn forget(&mut self, transaction_id: &str) {
+        if let Some(listeners) = self.listeners.get_mut(transaction_id) {
+            listeners.retain(|listener| !listener.is_closed());
+            if listeners.is_empty() {
+                self.listeners.remove(transaction_id);
+            }
+        }
+    }
 }
 
 /// Pauses between attempts to go on with a broken stream; after the last one the listeners are told.
@@ -44,43 +76,51 @@ const RESUME_PAUSES: [Duration; 7] = [
     Duration::from_secs(10),
 ];
 
-/// How to go on with a broken stream.
+/// Where the stream of a channel comes from.
 #[derive(Debug)]
-pub(crate) struct Resume {
-    pub(crate) peers: Vec<PeerClient>,
-    pub(crate) identity: SigningIdentity,
-    pub(crate) channel: String,
+struct Source {
+    peers: Vec<PeerClient>,
+    identity: SigningIdentity,
+    channel: String,
 }
 
-impl Resume {
-    /// A stream from this block on, of the first peer that gives one.
-    async fn from(&self, block: u64) -> Option<FilteredBlocks> {
+impl Source {
+    /// A stream of the first peer that gives one.
+    async fn open(&self, start: SeekStart) -> Result<FilteredBlocks, Error> {
+        let mut last = None;
+        for peer in &self.peers {
+            let seek = Seek::from(start);
+            match peer.filtered_blocks(&self.identity, &self.channel, seek).await {
+                Ok(blocks) => return Ok(blocks),
+                Err(away) => last = Some(away),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::Request("there is no peer to listen to".into())))
+    }
+
+    /// A stream from this block on, tried again for a while.
+    async fn go_on(&self, block: u64) -> Option<FilteredBlocks> {
         for pause in RESUME_PAUSES {
             tokio::time::sleep(pause).await;
-            for peer in &self.peers {
-                let seek = Seek::from(SeekStart::Block(block));
-                if let Ok(blocks) = peer.filtered_blocks(&self.identity, &self.channel, seek).await {
-                    return Some(blocks);
-                }
+            if let Ok(blocks) = self.open(SeekStart::Block(block)).await {
+                return Some(blocks);
             }
         }
         None
     }
 }
 
-/// One stream of filtered blocks, handed to every listener.
+/// One stream of filtered blocks, for all who wait for a transaction of its channel.
 #[derive(Debug)]
-pub(crate) struct Feed {
-    news: broadcast::Sender<News>,
-    ended: Arc<AtomicBool>,
+struct Feed {
+    waiting: Arc<Mutex<Waiting>>,
     task: AbortHandle,
 }
 
 impl Feed {
-    pub(crate) fn start(mut blocks: FilteredBlocks, resume: Resume) -> Arc<Self> {
-        let (news, _) = broadcast::channel(WAITING_BLOCKS);
-        let ended = Arc::new(AtomicBool::new(false));
-        let (sender, end) = (news.clone(), Arc::clone(&ended));
+    fn start(mut blocks: FilteredBlocks, source: Source) -> Arc<Self> {
+        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let those = Arc::clone(&waiting);
         let reading = tokio::spawn(async move {
             let mut alone_since: Option<Instant> = None;
             let mut next = None;
@@ -91,7 +131,7 @@ impl Feed {
                     Ok(Some(block)) => {
                         next = Some(block.number + 1);
                         broken = 0;
-                        if sender.send(News::Block(Arc::new(block))).is_ok() {
+                        if those.lock().block(block) {
                             alone_since = None;
                         } else if alone_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
                             break "nobody listened".to_owned();
@@ -105,8 +145,9 @@ impl Feed {
                         };
                         broken += 1;
                         tokio::time::sleep(*pause).await;
+                        let anybody = !those.lock().listeners.is_empty();
                         let again = match next {
-                            Some(next) if sender.receiver_count() > 0 => resume.from(next).await,
+                            Some(next) if anybody => source.go_on(next).await,
                             _ => None,
                         };
                         match again {
@@ -116,26 +157,30 @@ impl Feed {
                     }
                 }
             };
-            // In this order: who joins and does not see the mark is told.
-            end.store(true, Ordering::SeqCst);
-            drop(sender.send(News::Ended(why.into())));
+            those.lock().end(why);
         });
         Arc::new(Self {
-            news,
-            ended,
+            waiting,
             task: reading.abort_handle(),
         })
     }
 
-    /// A listener for all blocks from now on, unless the stream has ended.
-    pub(crate) fn join(self: &Arc<Self>) -> Option<CommitListener> {
-        let news = self.news.subscribe();
-        if self.ended.load(Ordering::SeqCst) {
+    /// A listener for a transaction in the blocks from now on, unless the stream has ended.
+    fn join(self: &Arc<Self>, transaction_id: &str) -> Option<CommitListener> {
+        let mut waiting = self.waiting.lock();
+        if waiting.ended.is_some() {
             return None;
         }
+        let (tell, news) = oneshot::channel();
+        waiting
+            .listeners
+            .entry(transaction_id.to_owned())
+            .or_default()
+            .push(tell);
         Some(CommitListener {
+            transaction_id: transaction_id.to_owned(),
             news,
-            _feed: Arc::clone(self),
+            feed: Arc::clone(self),
         })
     }
 }
@@ -146,68 +191,136 @@ impl Drop for Feed {
     }
 }
 
-/// Watches the blocks of one peer for transactions.
+/// The open streams by channel.
+#[derive(Debug, Default)]
+pub(crate) struct Feeds(tokio::sync::Mutex<HashMap<String, Arc<Feed>>>);
+
+impl Feeds {
+    /// Listens for a transaction that is about to be submitted, on the channel's stream, or on a new one of the first peer
+    /// that gives one.
+    ///
+    /// # Errors
+    /// No peer answers.
+    pub(crate) async fn listen(
+        &self,
+        peers: impl FnOnce() -> Vec<PeerClient>,
+        identity: &SigningIdentity,
+        channel: &str,
+        transaction_id: &str,
+    ) -> Result<CommitListener, Error> {
+        // Held while a stream is opened, so that those who come meanwhile share it.
+        let mut feeds = self.0.lock().await;
+        if let Some(listener) = feeds.get(channel).and_then(|feed| feed.join(transaction_id)) {
+            return Ok(listener);
+        }
+        let source = Source {
+            peers: peers(),
+            identity: identity.clone(),
+            channel: channel.to_owned(),
+        };
+        let blocks = source.open(SeekStart::Newest).await?;
+        let from = format!("{blocks:?}");
+        let feed = Feed::start(blocks, source);
+        let listener = feed.join(transaction_id);
+        feeds.insert(channel.to_owned(), feed);
+        listener.ok_or(Error::StreamEnded { from })
+    }
+}
+
+/// Waits for a transaction in the blocks of one peer.
 #[derive(Debug)]
 pub struct CommitListener {
-    news: broadcast::Receiver<News>,
+    transaction_id: String,
+    news: oneshot::Receiver<News>,
     // The stream lives as long as its listeners.
-    _feed: Arc<Feed>,
+    feed: Arc<Feed>,
+}
+
+impl Drop for CommitListener {
+    fn drop(&mut self) {
+        self.news.close();
+        self.feed.waiting.lock().forget(&self.transaction_id);
+    }
 }
 
 impl CommitListener {
-    /// Waits for the verdict on a transaction that was submitted after the listener was opened.
+    /// Waits for the verdict on the transaction, which was submitted after the listener was opened.
     ///
     /// # Errors
     /// The stream broke, or the limit passed.
-    pub async fn wait(
-        &mut self,
-        transaction_id: &str,
-        limit: Option<Duration>,
-    ) -> Result<CommitStatus, Error> {
-        let waiting = self.find(transaction_id);
-        match limit {
-            None => waiting.await,
-            Some(limit) => tokio::time::timeout(limit, waiting)
-                .await
-                .map_err(|_| Error::CommitTimeout {
-                    transaction_id: transaction_id.to_owned(),
-                    waited_ms: limit.as_millis(),
-                })?,
+    pub async fn wait(mut self, limit: Option<Duration>) -> Result<CommitStatus, Error> {
+        let told = match limit {
+            None => (&mut self.news).await,
+            Some(limit) => {
+                tokio::time::timeout(limit, &mut self.news)
+                    .await
+                    .map_err(|_| Error::CommitTimeout {
+                        transaction_id: self.transaction_id.clone(),
+                        waited_ms: limit.as_millis(),
+                    })?
+            }
+        };
+        let ended = |from: &str| Error::StreamEnded {
+            from: from.to_owned(),
+        };
+        let (code, block_number) = told
+            .map_err(|_| ended("the listener for commits"))?
+            .map_err(|from| ended(&from))?;
+        let code = protos::TxValidationCode::try_from(code)
+            .map_err(|_| Error::malformed("peer", format!("unknown validation code {code}")))?;
+        Ok(CommitStatus {
+            transaction_id: self.transaction_id.clone(),
+            code,
+            block_number,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(number: u64, ids: &[&str]) -> protos::FilteredBlock {
+        protos::FilteredBlock {
+            number,
+            filtered_transactions: ids
+                .iter()
+                .map(|id| protos::FilteredTransaction {
+                    txid: (*id).to_owned(),
+                    tx_validation_code: 11,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
         }
     }
 
-    async fn find(&mut self, transaction_id: &str) -> Result<CommitStatus, Error> {
-        loop {
-            let block = match self.news.recv().await {
-                Ok(News::Block(block)) => block,
-                Ok(News::Ended(from)) => {
-                    return Err(Error::StreamEnded {
-                        from: from.to_string(),
-                    });
-                }
-                Err(away) => {
-                    return Err(Error::StreamEnded {
-                        from: format!("the listener for commits: {away}"),
-                    });
-                }
-            };
-            let found = block
-                .filtered_transactions
-                .iter()
-                .find(|t| t.txid == transaction_id);
-            if let Some(found) = found {
-                let code = protos::TxValidationCode::try_from(found.tx_validation_code).map_err(|_| {
-                    Error::malformed(
-                        "peer",
-                        format!("unknown validation code {}", found.tx_validation_code),
-                    )
-                })?;
-                return Ok(CommitStatus {
-                    transaction_id: transaction_id.to_owned(),
-                    code,
-                    block_number: block.number,
-                });
-            }
-        }
+    fn listen(waiting: &mut Waiting, id: &str) -> oneshot::Receiver<News> {
+        let (tell, news) = oneshot::channel();
+        waiting.listeners.entry(id.to_owned()).or_default().push(tell);
+        news
+    }
+
+    #[test]
+    fn each_is_told_of_its_transaction_alone() {
+        let mut waiting = Waiting::default();
+        let (mut a, mut b) = (listen(&mut waiting, "a"), listen(&mut waiting, "b"));
+        let mut a_too = listen(&mut waiting, "a");
+        assert!(waiting.block(block(7, &["x", "a"])));
+        assert_eq!(a.try_recv().unwrap().unwrap(), (11, 7));
+        assert_eq!(a_too.try_recv().unwrap().unwrap(), (11, 7));
+        assert!(b.try_recv().is_err());
+        b.close();
+        waiting.forget("b");
+        assert!(!waiting.block(block(8, &["b"])), "nobody waits any more");
+    }
+
+    #[test]
+    fn the_end_of_the_stream_is_told_to_all() {
+        let mut waiting = Waiting::default();
+        let mut a = listen(&mut waiting, "a");
+        waiting.end("the peer is gone".to_owned());
+        assert_eq!(&*a.try_recv().unwrap().unwrap_err(), "the peer is gone");
+        assert!(waiting.listeners.is_empty() && waiting.ended.is_some());
     }
 }

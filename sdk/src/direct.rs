@@ -20,8 +20,7 @@ use selvedge_comm::Endpoint;
 use selvedge_msp::{MspManager, SignaturePolicy, Signers, SigningIdentity};
 use selvedge_proto::{common, payload_differences, protos, transaction_payload};
 
-use crate::commits::{CommitListener, Feed, Feeds, Resume};
-use crate::deliver::{Seek, SeekStart};
+use crate::commits::{CommitListener, Feeds};
 use crate::endorsement::fewest;
 use crate::error::{Call, Error, PayloadMismatch, Retry, RpcError};
 use crate::gateway::Deadlines;
@@ -440,13 +439,12 @@ impl DirectClient {
         let transaction = self.assemble(proposal, answers)?;
         let checked = start.elapsed();
         // Listening begins before the submission: the commit cannot be missed.
-        let mut listener = self.listen(transaction.channel()).await?;
+        let listener = self
+            .listen(transaction.channel(), transaction.transaction_id())
+            .await?;
         self.submit(&transaction).await?;
         let ordered = start.elapsed();
-        let block_number = listener
-            .wait(transaction.transaction_id(), self.inner.deadlines.commit_status)
-            .await?
-            .ok()?;
+        let block_number = listener.wait(self.inner.deadlines.commit_status).await?.ok()?;
         Ok(Committed {
             transaction_id: transaction.transaction_id().to_owned(),
             result: transaction.result().clone(),
@@ -460,37 +458,17 @@ impl DirectClient {
         })
     }
 
-    /// Opens a listener for commits from now on, at the first peer that answers. Listeners of a channel share a stream.
+    /// Listens for a transaction that is about to be submitted. Listeners of a channel share a stream, of the first peer that
+    /// answers.
     ///
     /// # Errors
     /// No peer answers.
-    pub async fn listen(&self, channel: &str) -> Result<CommitListener, Error> {
-        // Held while a stream is opened, so that those who come meanwhile share it.
-        let mut feeds = self.inner.feeds.lock().await;
-        if let Some(listener) = feeds.get(channel).and_then(Feed::join) {
-            return Ok(listener);
-        }
-        let mut last = None;
-        for peer in &self.inner.events {
-            let seek = Seek::from(SeekStart::Newest);
-            match peer.filtered_blocks(&self.inner.identity, channel, seek).await {
-                Ok(blocks) => {
-                    let resume = Resume {
-                        peers: self.inner.events.clone(),
-                        identity: self.inner.identity.clone(),
-                        channel: channel.to_owned(),
-                    };
-                    let feed = Feed::start(blocks, resume);
-                    let listener = feed.join();
-                    feeds.insert(channel.to_owned(), feed);
-                    if let Some(listener) = listener {
-                        return Ok(listener);
-                    }
-                }
-                Err(away) => last = Some(away),
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::Request("there is no peer to listen to".into())))
+    pub async fn listen(&self, channel: &str, transaction_id: &str) -> Result<CommitListener, Error> {
+        let Inner { feeds, events, .. } = &*self.inner;
+        let identity = &self.inner.identity;
+        feeds
+            .listen(|| events.clone(), identity, channel, transaction_id)
+            .await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Transactions through a peer's gateway service (spec 04 §1).
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use selvedge_proto::gateway::gateway_client::GatewayClient;
 use selvedge_proto::{gateway, protos};
 use tonic::transport::Channel;
 
+use crate::commits::Feeds;
 use crate::deliver::{Blocks, BlocksWithPrivateData, FilteredBlocks, Seek, seek_envelope};
 use crate::error::{Call, Error, RpcError};
 use crate::events::{ChaincodeEvents, EventsFrom, EventsRequest};
@@ -51,6 +53,8 @@ pub struct Gateway {
     identity: SigningIdentity,
     deadlines: Deadlines,
     tls_cert_hash: Option<Bytes>,
+    /// Where commits are heard of, if not by asking for each.
+    commits: Option<Arc<Feeds>>,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -112,6 +116,7 @@ impl Gateway {
             identity,
             deadlines: Deadlines::default(),
             tls_cert_hash: None,
+            commits: None,
         }
     }
 
@@ -122,10 +127,22 @@ impl Gateway {
         self
     }
 
+    /// The same, hearing of commits from the peer's filtered blocks: one stream for all that [`Self::submit_and_wait`] waits
+    /// for, instead of a signed request for each. It saves a signature, its check and a call a transaction
+    /// where most of a channel's transactions are the caller's own; where they are others', the stream has more bytes than the
+    /// requests.
+    #[must_use]
+    pub fn with_commit_stream(mut self) -> Self {
+        self.commits = Some(Arc::default());
+        self
+    }
+
     /// The same connection under another identity.
     #[must_use]
     pub fn with_identity(mut self, identity: SigningIdentity) -> Self {
         self.identity = identity;
+        // A stream is opened with somebody's right to read.
+        self.commits = self.commits.map(|_| Arc::default());
         self
     }
 
@@ -309,12 +326,23 @@ impl Gateway {
         let start = Instant::now();
         let transaction = self.endorse(proposal).await?;
         let endorsed = start.elapsed();
+        let (channel, id) = (transaction.channel(), transaction.transaction_id());
+        // Listening begins before the submission: the commit cannot be missed.
+        let listener = match &self.commits {
+            Some(feeds) => Some(
+                feeds
+                    .listen(|| vec![self.peer()], &self.identity, channel, id)
+                    .await?,
+            ),
+            None => None,
+        };
         self.submit(&transaction).await?;
         let ordered = start.elapsed();
-        let block_number = self
-            .commit_status(transaction.channel(), transaction.transaction_id())
-            .await?
-            .ok()?;
+        let status = match listener {
+            Some(listener) => listener.wait(self.deadlines.commit_status).await?,
+            None => self.commit_status(channel, id).await?,
+        };
+        let block_number = status.ok()?;
         Ok(Committed {
             transaction_id: transaction.transaction_id().to_owned(),
             result: transaction.result().clone(),
@@ -358,6 +386,7 @@ impl Gateway {
 
     fn peer(&self) -> PeerClient {
         PeerClient::with_channel(self.identity.msp_id(), &self.address, self.channel.clone())
+            .with_tls_cert_hash(self.tls_cert_hash.clone())
     }
 
     /// Opens a stream of whole blocks, as the peer validated them.

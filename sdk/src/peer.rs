@@ -58,6 +58,12 @@ impl PeerClient {
         }
     }
 
+    /// The same with the hash of the client's TLS certificate, which requests for blocks name (spec 05 §1).
+    pub(crate) fn with_tls_cert_hash(mut self, hash: Option<Bytes>) -> Self {
+        self.tls_cert_hash = hash;
+        self
+    }
+
     /// The peer's organisation.
     pub fn msp_id(&self) -> &str {
         &self.msp_id

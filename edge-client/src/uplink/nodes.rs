@@ -382,11 +382,11 @@ impl Nodes {
                     .map_err(failed_in(State::OrderingError))?;
                 // Listening begins before the submission, so that the commit cannot be missed.
                 let ordering = || failed_in(State::OrderingError);
-                let listening = self.in_time(Call::Deliver, client.listen(channel)).await;
-                let mut listener = listening.map_err(ordering())?;
+                let listening = self.in_time(Call::Deliver, client.listen(channel, &id)).await;
+                let listener = listening.map_err(ordering())?;
                 client.submit(&transaction).await.map_err(ordering())?;
                 stages.reached(State::PendingCommit);
-                let told = listener.wait(&id, Some(self.config.deadline)).await;
+                let told = listener.wait(Some(self.config.deadline)).await;
                 match told {
                     Err(late @ Error::CommitTimeout { .. }) => {
                         self.verdict_unheard(identity, channel, &id, late).await

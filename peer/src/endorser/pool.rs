@@ -1,20 +1,21 @@
 //! The threads that endorse.
 //!
 //! Endorsing is short work on a CPU: as many threads as there are cores do it best, each taking the next proposal without
-//! having slept in between. A contract may run for long, though, and must not hold up the others: whoever has waited for a
-//! while without being begun gets a further thread, up to the number of transactions that may run at the same time.
+//! having slept in between. A contract may run for long, though, and must not hold up the others: a thread that has been at the
+//! same proposal for a while does not count, and another one takes its place, up to the number of transactions that may run at
+//! the same time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// How long a proposal waits for a thread before there are to be more of them.
-const REINFORCE_AFTER: Duration = Duration::from_millis(5);
+/// How long a thread may be at one proposal before another one takes its place.
+const HELD_UP_AFTER: Duration = Duration::from_millis(10);
 /// Native stack of a thread; nested contracts share it (`MAX_STACK_BYTES` of each of `MAX_CALL_DEPTH`).
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
@@ -23,15 +24,21 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 struct Jobs {
     waiting: VecDeque<Job>,
+    /// When each job that runs was begun, by a number of its own.
+    running: BTreeMap<u64, Instant>,
+    begun: u64,
     /// Threads that exist, and those of them that wait for work.
     threads: usize,
     idle: usize,
+    /// Whether somebody looks after threads that are held up.
+    watched: bool,
     closed: bool,
 }
 
 struct Shared {
     jobs: Mutex<Jobs>,
     more: Condvar,
+    watch: Condvar,
     usual: usize,
     most: usize,
 }
@@ -43,6 +50,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.0.jobs.lock().closed = true;
         self.0.more.notify_all();
+        self.0.watch.notify_all();
     }
 }
 
@@ -55,12 +63,18 @@ impl Pool {
 
     fn with(usual: usize, most: usize) -> Self {
         let most = most.max(1);
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             jobs: Mutex::default(),
             more: Condvar::new(),
+            watch: Condvar::new(),
             usual: usual.clamp(1, most),
             most,
-        }))
+        });
+        if shared.usual < shared.most {
+            let watching = Arc::clone(&shared);
+            Shared::thread("endorse-watch", move || watching.look_after());
+        }
+        Self(shared)
     }
 
     /// Runs `work` on a thread of the pool, in the context of the calling runtime; `None` if it panicked.
@@ -68,11 +82,10 @@ impl Pool {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let (begun, mut is_begun) = oneshot::channel();
-        let (give, mut done) = oneshot::channel();
+        let (give, done) = oneshot::channel();
         let runtime = Handle::current();
         self.hand_in(Box::new(move || {
-            if begun.send(()).is_err() {
+            if give.is_closed() {
                 // Whoever wanted it has given up.
                 return;
             }
@@ -81,17 +94,7 @@ impl Pool {
                 let _ = give.send(result);
             }
         }));
-        loop {
-            tokio::select! {
-                biased;
-                result = &mut done => return result.ok(),
-                () = tokio::time::sleep(REINFORCE_AFTER) => {}
-            }
-            if is_begun.try_recv() != Err(oneshot::error::TryRecvError::Empty) {
-                return done.await.ok();
-            }
-            self.0.reinforce();
-        }
+        done.await.ok()
     }
 
     fn hand_in(&self, job: Job) {
@@ -100,32 +103,57 @@ impl Pool {
         let busy = jobs.threads - jobs.idle;
         if busy < self.0.usual {
             Shared::send_one(&self.0, &mut jobs);
+        } else if !jobs.watched {
+            jobs.watched = true;
+            self.0.watch.notify_one();
         }
     }
 }
 
 impl Shared {
-    /// Gets one more thread to work.
-    fn send_one(this: &Arc<Self>, jobs: &mut Jobs) {
-        if jobs.idle > 0 {
-            this.more.notify_one();
-        } else if jobs.threads < this.most {
-            let shared = Arc::clone(this);
-            let started = std::thread::Builder::new()
-                .name("endorse".to_owned())
-                .stack_size(STACK_BYTES)
-                .spawn(move || shared.work());
-            match started {
-                Ok(_) => jobs.threads += 1,
-                Err(error) => tracing::error!(%error, "the system gives no further thread to endorse on"),
+    fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
+        let builder = std::thread::Builder::new()
+            .name(name.to_owned())
+            .stack_size(STACK_BYTES);
+        match builder.spawn(work) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::error!(%error, "the system gives no further thread to endorse on");
+                false
             }
         }
     }
 
-    fn reinforce(self: &Arc<Self>) {
+    /// Gets one more thread to work; whether there is one.
+    fn send_one(this: &Arc<Self>, jobs: &mut Jobs) -> bool {
+        if jobs.idle > 0 {
+            return this.more.notify_one();
+        }
+        if jobs.threads >= this.most {
+            return false;
+        }
+        let shared = Arc::clone(this);
+        let started = Self::thread("endorse", move || shared.work());
+        jobs.threads += usize::from(started);
+        started
+    }
+
+    /// While work waits, replaces threads that are held up.
+    fn look_after(self: &Arc<Self>) {
         let mut jobs = self.jobs.lock();
-        if !jobs.waiting.is_empty() {
-            Self::send_one(self, &mut jobs);
+        while !jobs.closed {
+            if jobs.waiting.is_empty() {
+                jobs.watched = false;
+                self.watch.wait(&mut jobs);
+                continue;
+            }
+            self.watch.wait_for(&mut jobs, HELD_UP_AFTER);
+            let Some(since) = Instant::now().checked_sub(HELD_UP_AFTER) else {
+                continue;
+            };
+            let held_up = jobs.running.values().filter(|begun| **begun <= since).count();
+            let wanted = jobs.waiting.len().min(self.usual);
+            while jobs.threads - jobs.idle < held_up + wanted && Self::send_one(self, &mut jobs) {}
         }
     }
 
@@ -133,7 +161,11 @@ impl Shared {
         let mut jobs = self.jobs.lock();
         loop {
             if let Some(job) = jobs.waiting.pop_front() {
+                jobs.begun += 1;
+                let number = jobs.begun;
+                jobs.running.insert(number, Instant::now());
                 parking_lot::MutexGuard::unlocked(&mut jobs, job);
+                jobs.running.remove(&number);
             } else if jobs.closed || jobs.threads > self.usual {
                 jobs.threads -= 1;
                 return;
