@@ -1,5 +1,5 @@
-//! The peer's functions as wasm imports. The only module of the contract side with `unsafe`: a foreign function
-//! can be declared and called in no other way. Pointers passed to the peer come from live slices, and the one
+//! The peer's functions as wasm imports. `unsafe`, since a foreign function can be declared and
+//! called in no other way. Pointers passed to the peer come from live slices, and the one
 //! buffer that the peer fills was allocated with the length that the peer announced.
 #![expect(unsafe_code, reason = "wasm imports are foreign functions")]
 

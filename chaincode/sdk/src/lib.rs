@@ -47,6 +47,8 @@ mod contract;
 mod decimal;
 mod digest;
 mod error;
+#[cfg(target_arch = "wasm32")]
+mod heap;
 pub mod host;
 #[cfg(target_arch = "wasm32")]
 mod imports;

@@ -42,8 +42,8 @@ const IMPORT_MODULE: &str = "selvedge_v1";
 pub const MAX_CALL_DEPTH: usize = 4;
 /// Native stack of one instance. Nested calls share a thread's stack of 2 MiB.
 const MAX_STACK_BYTES: usize = 256 * 1024;
-/// Memory that a slot of the pool keeps resident for its next use: contracts touch about this much.
-const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
+/// Memory that a slot of the pool keeps resident for its next use: the stack, constants and first heap of a contract.
+const KEEP_RESIDENT_BYTES: usize = 384 * 1024;
 /// Slots that stay warm while idle.
 const WARM_SLOTS: u32 = 4;
 const WASM_PAGE: usize = 64 * 1024;
