@@ -14,7 +14,7 @@ const WORTH_WAITING: f64 = 0.25;
 /// The wait in multiples of a flight.
 const FLIGHTS: u32 = 2;
 /// Longest wait. The channel's BatchTimeout holds besides.
-const LONGEST: Duration = Duration::from_millis(20);
+const LONGEST: Duration = Duration::from_millis(50);
 /// Weight of the last flight in the averages.
 const WEIGHT: f64 = 0.2;
 

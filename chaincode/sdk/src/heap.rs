@@ -2,7 +2,10 @@
 //!
 //! The standard library's heap begins with nothing, so that each call would ask for memory once: the peer would change the
 //! protection of pages for it twice a call, on all its cores, which costs more than most contracts do.
-#![expect(unsafe_code, reason = "an allocator hands out memory that nothing else may touch")]
+#![expect(
+    unsafe_code,
+    reason = "an allocator hands out memory that nothing else may touch"
+)]
 
 use core::alloc::Layout;
 use core::arch::wasm32::memory_grow;
