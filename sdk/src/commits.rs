@@ -2,7 +2,8 @@
 //! block after the last one seen, at that peer or another, so that nobody who waits misses a commit.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -12,13 +13,16 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::deliver::{FilteredBlocks, Seek, SeekStart};
-use crate::error::Error;
+use crate::error::{Call, Error, RpcError};
 use crate::peer::PeerClient;
 use crate::transaction::CommitStatus;
 
 /// A stream that nobody has listened to for this long ends with the next block: opening one for every transaction would cost
 /// more than the transaction, keeping it for ever would cost the bytes of all blocks.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// Time for a peer to send the newest block, which it has: one that takes longer is not listened to.
+const FIRST_BLOCK_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a listener is told: code and number of the block, or where the stream came from that is gone, and why.
 type News = Result<(i32, u64), Arc<str>>;
@@ -82,28 +86,49 @@ struct Source {
     peers: Vec<PeerClient>,
     identity: SigningIdentity,
     channel: String,
+    /// Index of the peer that is tried next.
+    next: usize,
 }
 
 impl Source {
-    /// A stream of the first peer that gives one.
-    async fn open(&self, start: SeekStart) -> Result<FilteredBlocks, Error> {
-        let mut last = None;
-        for peer in &self.peers {
-            let seek = Seek::from(start);
-            match peer.filtered_blocks(&self.identity, &self.channel, seek).await {
-                Ok(blocks) => return Ok(blocks),
-                Err(away) => last = Some(away),
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::Request("there is no peer to listen to".into())))
+    fn take_next(&mut self) -> Option<PeerClient> {
+        let index = self.next % self.peers.len().max(1);
+        self.next = index + 1;
+        self.peers.get(index).cloned()
     }
 
-    /// A stream from this block on, tried again for a while.
-    async fn go_on(&self, block: u64) -> Option<FilteredBlocks> {
+    async fn open(&self, peer: &PeerClient, start: SeekStart) -> Result<FilteredBlocks, Error> {
+        peer.filtered_blocks(&self.identity, &self.channel, Seek::from(start))
+            .await
+    }
+
+    /// A stream of a peer from the newest block on, with the number of that block. A peer that is not in the channel opens a
+    /// stream as well: what it sends on it tells.
+    async fn begin(&self, peer: &PeerClient) -> Result<(u64, FilteredBlocks), Error> {
+        let opening = async {
+            let mut blocks = self.open(peer, SeekStart::Newest).await?;
+            let newest = blocks.next().await?.ok_or_else(|| Error::StreamEnded {
+                from: peer.address().to_owned(),
+            })?;
+            Ok((newest.number, blocks))
+        };
+        tokio::time::timeout(FIRST_BLOCK_WITHIN, opening)
+            .await
+            .unwrap_or_else(|_| {
+                let late = RpcError::deadline(Call::Deliver, None, FIRST_BLOCK_WITHIN);
+                Err(Error::Rpc(Box::new(late)))
+            })
+    }
+
+    /// A stream from this block on, of the first peer after the last one that gives one, tried again for a while.
+    async fn go_on(&mut self, block: u64) -> Option<FilteredBlocks> {
         for pause in RESUME_PAUSES {
             tokio::time::sleep(pause).await;
-            if let Ok(blocks) = self.open(SeekStart::Block(block)).await {
-                return Some(blocks);
+            for _ in 0..self.peers.len() {
+                let peer = self.take_next()?;
+                if let Ok(blocks) = self.open(&peer, SeekStart::Block(block)).await {
+                    return Some(blocks);
+                }
             }
         }
         None
@@ -118,18 +143,19 @@ struct Feed {
 }
 
 impl Feed {
-    fn start(mut blocks: FilteredBlocks, source: Source) -> Arc<Self> {
+    /// Tells what comes after block `seen`.
+    fn start(seen: u64, mut blocks: FilteredBlocks, mut source: Source) -> Arc<Self> {
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let those = Arc::clone(&waiting);
         let reading = tokio::spawn(async move {
             let mut alone_since: Option<Instant> = None;
-            let mut next = None;
+            let mut next = seen + 1;
             // Streams in a row that broke before they gave a block.
             let mut broken = 0;
             let why = loop {
                 match blocks.next().await {
                     Ok(Some(block)) => {
-                        next = Some(block.number + 1);
+                        next = block.number + 1;
                         broken = 0;
                         if those.lock().block(block) {
                             alone_since = None;
@@ -146,10 +172,7 @@ impl Feed {
                         broken += 1;
                         tokio::time::sleep(*pause).await;
                         let anybody = !those.lock().listeners.is_empty();
-                        let again = match next {
-                            Some(next) if anybody => source.go_on(next).await,
-                            _ => None,
-                        };
+                        let again = if anybody { source.go_on(next).await } else { None };
                         match again {
                             Some(stream) => blocks = stream,
                             None => break why,
@@ -193,11 +216,15 @@ impl Drop for Feed {
 
 /// The open streams by channel.
 #[derive(Debug, Default)]
-pub(crate) struct Feeds(tokio::sync::Mutex<HashMap<String, Arc<Feed>>>);
+pub(crate) struct Feeds {
+    open: tokio::sync::Mutex<HashMap<String, Arc<Feed>>>,
+    /// Index of the peer that the next stream comes from, if it gives one.
+    next: AtomicUsize,
+}
 
 impl Feeds {
     /// Listens for a transaction that is about to be submitted, on the channel's stream, or on a new one of the first peer
-    /// that gives one.
+    /// that sends the newest block.
     ///
     /// # Errors
     /// No peer answers.
@@ -209,23 +236,50 @@ impl Feeds {
         transaction_id: &str,
     ) -> Result<CommitListener, Error> {
         // Held while a stream is opened, so that those who come meanwhile share it.
-        let mut feeds = self.0.lock().await;
+        let mut feeds = self.open.lock().await;
         if let Some(listener) = feeds.get(channel).and_then(|feed| feed.join(transaction_id)) {
             return Ok(listener);
         }
-        let source = Source {
+        let mut source = Source {
             peers: peers(),
             identity: identity.clone(),
             channel: channel.to_owned(),
+            next: self.next.load(Ordering::Relaxed),
         };
-        let blocks = source.open(SeekStart::Newest).await?;
-        let from = format!("{blocks:?}");
-        let feed = Feed::start(blocks, source);
-        let listener = feed.join(transaction_id);
-        feeds.insert(channel.to_owned(), feed);
-        listener.ok_or(Error::StreamEnded { from })
+        let mut last = None;
+        for _ in 0..source.peers.len() {
+            let Some(peer) = source.take_next() else { break };
+            // Who gives up on a silent one begins with the next.
+            self.next.store(source.next, Ordering::Relaxed);
+            match source.begin(&peer).await {
+                Ok((newest, blocks)) => {
+                    self.next.store(source.next - 1, Ordering::Relaxed);
+                    let from = format!("{blocks:?}");
+                    let feed = Feed::start(newest, blocks, source);
+                    let listener = feed.join(transaction_id);
+                    feeds.insert(channel.to_owned(), feed);
+                    return listener.ok_or(Error::StreamEnded { from });
+                }
+                Err(away) => last = Some(away),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::Request("there is no peer to listen to".into())))
+    }
+
+    /// The next listener of a channel gets another stream than this one, from the next peer.
+    pub(crate) async fn leave(&self, channel: &str, stream: &CommitStream) {
+        let mut feeds = self.open.lock().await;
+        let is_this = |feed: &Arc<Feed>| std::ptr::eq(Arc::as_ptr(feed), stream.0.as_ptr());
+        if feeds.get(channel).is_some_and(is_this) {
+            feeds.remove(channel);
+            self.next.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
+
+/// Names the stream that a listener is on.
+#[derive(Debug)]
+pub struct CommitStream(Weak<Feed>);
 
 /// Waits for a transaction in the blocks of one peer.
 #[derive(Debug)]
@@ -244,6 +298,11 @@ impl Drop for CommitListener {
 }
 
 impl CommitListener {
+    /// The stream it is on, to be left if it turns out to be silent ([`crate::DirectClient::leave_silent`]).
+    pub fn stream(&self) -> CommitStream {
+        CommitStream(Arc::downgrade(&self.feed))
+    }
+
     /// Waits for the verdict on the transaction, which was submitted after the listener was opened.
     ///
     /// # Errors

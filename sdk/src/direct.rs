@@ -20,9 +20,9 @@ use selvedge_comm::Endpoint;
 use selvedge_msp::{MspManager, SignaturePolicy, Signers, SigningIdentity};
 use selvedge_proto::{common, payload_differences, protos, transaction_payload};
 
-use crate::commits::{CommitListener, Feeds};
+use crate::commits::{CommitListener, CommitStream, Feeds};
 use crate::endorsement::fewest;
-use crate::error::{Call, Error, PayloadMismatch, Retry, RpcError};
+use crate::error::{Call, Error, PayloadMismatch, Retry, RpcError, state_is_away};
 use crate::gateway::Deadlines;
 use crate::orderer::{OrdererClient, is_final, refusal};
 use crate::peer::PeerClient;
@@ -84,7 +84,7 @@ impl Policy {
     }
 }
 
-/// How long a peer that failed is asked only when there is no other.
+/// How long a peer that failed, or may be behind, is asked only when there is no other.
 const AVOIDED: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -96,7 +96,7 @@ struct Inner {
     msps: Arc<MspManager>,
     deadlines: Deadlines,
     feeds: Feeds,
-    /// Addresses of peers that failed, with the time until which they are avoided.
+    /// Addresses of peers that failed or may be behind, with the time until which they are avoided.
     avoided: Mutex<HashMap<String, Instant>>,
 }
 
@@ -215,8 +215,40 @@ impl DirectClient {
     /// # Errors
     /// An endorser refuses or differs, a signature is wrong, or the policy is not met.
     pub async fn endorse(&self, proposal: &Proposal) -> Result<Transaction, Error> {
+        self.endorse_by(proposal)
+            .await
+            .map(|(transaction, _)| transaction)
+    }
+
+    /// [`Self::endorse`] that says who endorsed, for [`Self::avoid`].
+    ///
+    /// # Errors
+    /// As [`Self::endorse`].
+    pub async fn endorse_by(&self, proposal: &Proposal) -> Result<(Transaction, Vec<String>), Error> {
         let answers = self.collect(proposal).await?;
-        self.assemble(proposal, answers)
+        self.put_together(proposal, answers)
+    }
+
+    fn put_together(
+        &self,
+        proposal: &Proposal,
+        answers: Vec<Answer>,
+    ) -> Result<(Transaction, Vec<String>), Error> {
+        let endorsers: Vec<String> = answers.iter().map(|answer| answer.from.clone()).collect();
+        let transaction = self.assemble(proposal, answers);
+        if let Err(Error::Mismatch(_)) = &transaction {
+            // One of them does not see the state that the others see.
+            self.avoid(&endorsers);
+        }
+        Ok((transaction?, endorsers))
+    }
+
+    /// The peers at these addresses are asked only where there are no others, for a while: what they endorsed turned out to
+    /// be out of date (an MVCC conflict), and one of them may be behind.
+    pub fn avoid(&self, addresses: &[String]) {
+        let until = Instant::now() + AVOIDED;
+        let mut avoided = self.inner.avoided.lock();
+        avoided.extend(addresses.iter().map(|address| (address.clone(), until)));
     }
 
     async fn collect(&self, proposal: &Proposal) -> Result<Vec<Answer>, Error> {
@@ -290,7 +322,7 @@ impl DirectClient {
             let peers: Vec<&PeerClient> = chosen.iter().filter_map(|i| left.get(*i).copied()).collect();
             left.retain(|peer| !peers.iter().any(|asked| asked.address() == peer.address()));
             let results = self.ask(proposal, &peers).await;
-            let mut refusal = None;
+            let mut refusals = Vec::new();
             for (peer, result) in peers.iter().zip(results) {
                 match result {
                     Err(known) if known.retry() == Retry::LookUp => return Err(known),
@@ -298,12 +330,27 @@ impl DirectClient {
                         given.push(peer.msp_id().to_owned());
                         answers.push(answer);
                     }
-                    Err(refused @ Error::Refused { .. }) => refusal = Some(refused),
+                    Err(refused @ Error::Refused { .. }) => {
+                        refusals.push((peer.address().to_owned(), refused))
+                    }
                     Err(away) => failure = Some(away),
                 }
             }
-            if let Some(refused) = refusal {
-                return Err(refused_by_one(refused, answers.first()));
+            let together = refusals.len() > 1;
+            if let Some((by, refused)) = refusals.pop() {
+                let mut differ: Vec<String> = answers.iter().map(|answer| answer.from.clone()).collect();
+                let other = match differ.first() {
+                    Some(other) => Some(other.clone()),
+                    None if together => None,
+                    // One that is behind may refuse what the others accept. The next attempt begins with who accepts.
+                    None => self.accepts_elsewhere(proposal, &left).await?,
+                };
+                if other.is_some() {
+                    differ.push(by);
+                    differ.extend(refusals.into_iter().map(|(by, _)| by));
+                    self.avoid(&differ);
+                }
+                return Err(refused_by_one(refused, other.as_deref()));
             }
         }
         let have: Vec<&str> = given.iter().map(String::as_str).collect();
@@ -314,6 +361,28 @@ impl DirectClient {
             )),
             _ => Ok(answers),
         }
+    }
+
+    /// The first of these peers that accepts the proposal; none if the first that runs it refuses it as well, or none does.
+    ///
+    /// # Errors
+    /// One of their ledgers has the transaction.
+    async fn accepts_elsewhere(
+        &self,
+        proposal: &Proposal,
+        peers: &[&PeerClient],
+    ) -> Result<Option<String>, Error> {
+        for peer in peers {
+            for result in self.ask(proposal, &[peer]).await {
+                match result {
+                    Ok(answer) => return Ok(Some(answer.from)),
+                    Err(known) if known.retry() == Retry::LookUp => return Err(known),
+                    Err(Error::Refused { .. }) => return Ok(None),
+                    Err(_) => {}
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn assemble(&self, proposal: &Proposal, answers: Vec<Answer>) -> Result<Transaction, Error> {
@@ -379,7 +448,8 @@ impl DirectClient {
     }
 
     /// Hands any envelope to the orderers; `name` is for messages. While none takes it, e.g. because they elect a leader,
-    /// it is offered again until the limit for submissions has passed.
+    /// it is offered again until the limit for submissions has passed. That the channel is not there, or not for this
+    /// identity, is believed only of all of them: one may not have joined it, or be behind its configuration.
     ///
     /// # Errors
     /// As [`Self::submit`].
@@ -391,11 +461,16 @@ impl DirectClient {
             let mut orderers: Vec<&OrdererClient> = self.inner.orderers.iter().collect();
             orderers.shuffle(&mut rand::rng());
             let mut round = Vec::new();
+            let mut closed = 0;
             for orderer in orderers {
                 match offer(orderer, envelope, end).await {
                     Offer::Taken => return Ok(()),
                     Offer::Refused(why) => {
                         return Err(not_ordered(name, vec![why], true));
+                    }
+                    Offer::Closed(why) => {
+                        closed += 1;
+                        round.push(why);
                     }
                     Offer::Failed(why) => round.push(why),
                     Offer::Late if round.is_empty() && tried.is_empty() => {
@@ -403,6 +478,9 @@ impl DirectClient {
                     }
                     Offer::Late => {}
                 }
+            }
+            if closed > 0 && closed == self.inner.orderers.len() {
+                return Err(not_ordered(name, round, true));
             }
             // What was said in the last whole round says more than that time is up.
             if !round.is_empty() {
@@ -436,7 +514,7 @@ impl DirectClient {
         let start = Instant::now();
         let answers = self.collect(proposal).await?;
         let endorsed = start.elapsed();
-        let transaction = self.assemble(proposal, answers)?;
+        let (transaction, endorsers) = self.put_together(proposal, answers)?;
         let checked = start.elapsed();
         // Listening begins before the submission: the commit cannot be missed.
         let listener = self
@@ -444,7 +522,11 @@ impl DirectClient {
             .await?;
         self.submit(&transaction).await?;
         let ordered = start.elapsed();
-        let block_number = listener.wait(self.inner.deadlines.commit_status).await?.ok()?;
+        let status = listener.wait(self.inner.deadlines.commit_status).await?;
+        if status.is_stale() {
+            self.avoid(&endorsers);
+        }
+        let block_number = status.ok()?;
         Ok(Committed {
             transaction_id: transaction.transaction_id().to_owned(),
             result: transaction.result().clone(),
@@ -459,7 +541,7 @@ impl DirectClient {
     }
 
     /// Listens for a transaction that is about to be submitted. Listeners of a channel share a stream, of the first peer that
-    /// answers.
+    /// sends the newest block.
     ///
     /// # Errors
     /// No peer answers.
@@ -470,11 +552,20 @@ impl DirectClient {
             .listen(|| events.clone(), identity, channel, transaction_id)
             .await
     }
+
+    /// A stream told nothing of a transaction that the ledger has: the next listener of the channel gets another stream, from
+    /// the next peer.
+    pub async fn leave_silent(&self, channel: &str, stream: &CommitStream) {
+        self.inner.feeds.leave(channel, stream).await;
+    }
 }
 
 enum Offer {
     Taken,
+    /// The envelope itself is refused.
     Refused(String),
+    /// The channel is not here, or not for this identity.
+    Closed(String),
     Failed(String),
     Late,
 }
@@ -485,7 +576,15 @@ async fn offer(orderer: &OrdererClient, envelope: &common::Envelope, end: tokio:
         Err(_) => Offer::Late,
         Ok(Err(broken)) => Offer::Failed(broken.to_string()),
         Ok(Ok(answer)) if answer.status == common::Status::Success as i32 => Offer::Taken,
-        Ok(Ok(answer)) if is_final(answer.status) => Offer::Refused(refusal(orderer.address(), &answer)),
+        Ok(Ok(answer)) if is_final(answer.status) => {
+            let closed = [common::Status::NotFound, common::Status::Forbidden];
+            let why = refusal(orderer.address(), &answer);
+            if closed.iter().any(|status| *status as i32 == answer.status) {
+                Offer::Closed(why)
+            } else {
+                Offer::Refused(why)
+            }
+        }
         Ok(Ok(answer)) => Offer::Failed(refusal(orderer.address(), &answer)),
     }
 }
@@ -530,7 +629,10 @@ fn all_of(results: Vec<Result<Answer, Error>>) -> Result<Vec<Answer>, Error> {
         }
     }
     match (refusal, failure) {
-        (Some(refused), _) => Err(refused_by_one(refused, answers.first())),
+        (Some(refused), _) => Err(refused_by_one(
+            refused,
+            answers.first().map(|answer| answer.from.as_str()),
+        )),
         (None, Some(failure)) => Err(failure),
         (None, None) => Ok(answers),
     }
@@ -538,8 +640,8 @@ fn all_of(results: Vec<Result<Answer, Error>>) -> Result<Vec<Answer>, Error> {
 
 /// What the contract refuses, it refuses for good; unless another endorser ran it with success: then they do not see the
 /// same state, as when one of them is behind.
-fn refused_by_one(refused: Error, endorsed: Option<&Answer>) -> Error {
-    match (refused, endorsed) {
+fn refused_by_one(refused: Error, accepted_by: Option<&str>) -> Error {
+    match (refused, accepted_by) {
         (
             Error::Refused {
                 endorser,
@@ -550,8 +652,7 @@ fn refused_by_one(refused: Error, endorsed: Option<&Answer>) -> Error {
         ) => Error::Endorsement {
             endorser,
             why: format!(
-                "the contract refuses there ({status}: {message}) what it accepts at {}",
-                other.from
+                "the contract refuses there what it accepts at {other}: chaincode response {status}, {message}"
             ),
         },
         (refused, _) => refused,
@@ -564,8 +665,9 @@ fn accept(from: &str, answer: protos::ProposalResponse) -> Result<Answer, Error>
         .response
         .ok_or_else(|| Error::malformed(from, "the answer holds no response"))?;
     if !(200..400).contains(&response.status) {
-        // 500 without payload: the contract was not run at all (spec 04 §2.1).
-        if response.status == 500 && answer.payload.is_empty() {
+        // 500 without payload: the contract was not run at all (spec 04 §2.1). Nor is it the contract that refuses where it
+        // was given no state.
+        if (response.status == 500 && answer.payload.is_empty()) || state_is_away(&response.message) {
             return Err(Error::Endorsement {
                 endorser: from.to_owned(),
                 why: response.message,

@@ -5,7 +5,7 @@ use selvedge_msp::policy::dsl;
 use selvedge_proto::{kvrwset, open_payload, rwset};
 
 use super::*;
-use crate::testing::{Org, manager};
+use crate::testing::{FakeOrderer, FakePeer, NEWEST, Org, Says, manager};
 
 fn payload(value: &'static str) -> Bytes {
     let kv = kvrwset::KvrwSet {
@@ -245,5 +245,175 @@ async fn what_one_ledger_holds_is_no_refusal_of_the_others() {
             panic!("a duplicate was taken for an endorsement");
         };
         assert_eq!(error.retry(), Retry::LookUp, "{error}");
+    }
+}
+
+/// A peer of an organisation that endorses a value, with its endpoint.
+async fn endorsing(org: &Org, value: &'static str) -> (Arc<FakePeer>, Endpoint) {
+    let Answer {
+        payload, endorsement, ..
+    } = answer(&org.identity("p", "peer"), value);
+    let response = protos::ProposalResponse {
+        response: Some(protos::Response {
+            status: 200,
+            ..Default::default()
+        }),
+        payload,
+        endorsement: Some(endorsement),
+        ..Default::default()
+    };
+    FakePeer::start(Says::Endorses(Box::new(response))).await
+}
+
+fn client_of(
+    world: &World,
+    policy: &str,
+    endorsers: &[(&Org, Endpoint)],
+    orderers: Vec<Endpoint>,
+) -> DirectClient {
+    DirectClient::new(DirectConfig {
+        identity: world.client.identity().clone(),
+        endorsers: endorsers
+            .iter()
+            .map(|(org, endpoint)| PeerAddress {
+                msp_id: org.msp_id.to_owned(),
+                endpoint: endpoint.clone(),
+            })
+            .collect(),
+        orderers,
+        events: Vec::new(),
+        msps: manager(&[&world.org1, &world.org2]),
+        policy: Some(dsl::parse(policy).unwrap()),
+        deadlines: Deadlines {
+            submit: Some(Duration::from_millis(500)),
+            ..Deadlines::default()
+        },
+    })
+    .unwrap()
+}
+
+#[tokio::test]
+async fn one_that_refuses_alone_is_not_believed() {
+    let world = world(None);
+    let (_, behind) = FakePeer::start(Says::Refuses(404, "shipment S-1 is unknown")).await;
+    let (_, other) = endorsing(&world.org2, "1").await;
+    let peers = [(&world.org1, behind), (&world.org2, other)];
+    let client = client_of(&world, "OR('Org1MSP.peer','Org2MSP.peer')", &peers, Vec::new());
+    let error = client.endorse(&propose(&world)).await.unwrap_err();
+    assert_eq!(error.retry(), Retry::SameTransaction, "{error}");
+    assert!(error.to_string().contains("shipment S-1 is unknown"), "{error}");
+    client
+        .endorse(&propose(&world))
+        .await
+        .expect("the next attempt is at the other one");
+}
+
+#[tokio::test]
+async fn what_two_refuse_is_refused() {
+    let world = world(None);
+    let refusing = async || FakePeer::start(Says::Refuses(404, "unknown")).await.1;
+    let (silent, third) = endorsing(&world.org2, "1").await;
+    let peers = [
+        (&world.org1, refusing().await),
+        (&world.org2, refusing().await),
+        (&world.org2, third),
+    ];
+    let client = client_of(&world, "OR('Org1MSP.peer','Org2MSP.peer')", &peers, Vec::new());
+    let error = client.endorse(&propose(&world)).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { status: 404, .. }), "{error}");
+    assert_eq!(silent.proposals(), 0);
+}
+
+#[tokio::test]
+async fn a_contract_that_was_given_no_state_has_not_refused() {
+    let world = world(None);
+    let words = "GET_STATE failed: transaction ID: ab: connection refused";
+    let (_, poor) = FakePeer::start(Says::Refuses(500, words)).await;
+    let (_, other) = endorsing(&world.org2, "1").await;
+    let peers = [(&world.org1, poor), (&world.org2, other)];
+    let client = client_of(&world, "OR('Org1MSP.peer','Org2MSP.peer')", &peers, Vec::new());
+    client
+        .endorse(&propose(&world))
+        .await
+        .expect("the other one endorses");
+}
+
+#[tokio::test]
+async fn who_differs_is_avoided() {
+    let world = world(None);
+    let (first, one) = endorsing(&world.org1, "new").await;
+    let (_, hung) = endorsing(&world.org2, "old").await;
+    let (_, other) = endorsing(&world.org2, "new").await;
+    let peers = [(&world.org1, one), (&world.org2, hung), (&world.org2, other)];
+    let policy = "AND('Org1MSP.peer','Org2MSP.peer')";
+    let client = client_of(&world, policy, &peers, Vec::new());
+    let error = client.endorse(&propose(&world)).await.unwrap_err();
+    assert!(matches!(error, Error::Mismatch(_)), "{error}");
+    let (_, endorsers) = client.endorse_by(&propose(&world)).await.unwrap();
+    assert_eq!(
+        endorsers,
+        [peers[2].1.address.clone(), peers[0].1.address.clone()]
+    );
+    assert_eq!(first.proposals(), 2);
+
+    // What turned out to be stale: others are asked.
+    client.avoid(&endorsers);
+    let error = client.endorse(&propose(&world)).await.unwrap_err();
+    assert!(
+        error.to_string().contains("differ"),
+        "the hung one is as good as any: {error}"
+    );
+}
+
+#[tokio::test]
+async fn commits_come_from_a_peer_that_is_in_the_channel() {
+    let world = world(None);
+    let (stranger, away) = FakePeer::start(Says::NotHere).await;
+    let (member, here) = endorsing(&world.org2, "1").await;
+    let (reserve, there) = endorsing(&world.org2, "1").await;
+    let peers = [(&world.org1, away), (&world.org2, here), (&world.org2, there)];
+    let client = client_of(&world, "OR('Org2MSP.peer')", &peers, Vec::new());
+    let listener = client.listen("trade", "tx1").await.unwrap();
+    let second = client.listen("trade", "tx2").await.unwrap();
+    let stream = listener.stream();
+    member.commit("tx1");
+    let status = listener.wait(None).await.unwrap();
+    assert_eq!(status.block_number, NEWEST + 1);
+    assert_eq!((stranger.streams(), reserve.streams()), (1, 0));
+
+    // Two who wait on the same silent stream leave it once.
+    client.leave_silent("trade", &stream).await;
+    client.leave_silent("trade", &second.stream()).await;
+    let _third = client.listen("trade", "tx3").await.unwrap();
+    assert_eq!((member.streams(), reserve.streams()), (1, 1));
+}
+
+#[tokio::test]
+async fn one_orderer_outside_the_channel_does_not_end_a_submission() {
+    use common::Status::{BadRequest, Forbidden, NotFound, ServiceUnavailable, Success};
+    let world = world(None);
+    let p1 = world.org1.identity("p1", "peer");
+    let transaction = world
+        .client
+        .assemble(&propose(&world), vec![answer(&p1, "1")])
+        .unwrap();
+    let (_, peer) = endorsing(&world.org1, "1").await;
+    let peers = [(&world.org1, peer)];
+    for (statuses, expected) in [
+        ([NotFound, Forbidden, Success], None),
+        ([NotFound, Forbidden, NotFound], Some(Retry::Never)),
+        ([NotFound, NotFound, BadRequest], Some(Retry::Never)),
+        (
+            [NotFound, NotFound, ServiceUnavailable],
+            Some(Retry::SameTransaction),
+        ),
+    ] {
+        let mut orderers = Vec::new();
+        for status in statuses {
+            orderers.push(FakeOrderer::start(status).await);
+        }
+        let client = client_of(&world, "OR('Org1MSP.peer')", &peers, orderers);
+        let failed = client.submit(&transaction).await.err().map(|error| error.retry());
+        assert_eq!(failed, expected, "{statuses:?}");
     }
 }

@@ -126,7 +126,6 @@ impl RpcError {
         if self.texts().any(|t| t.contains(DUPLICATE)) {
             return Retry::LookUp;
         }
-        let refusals = self.texts().filter(|t| contract_refusal(t).is_some()).count();
         match self.code {
             Code::InvalidArgument
             | Code::PermissionDenied
@@ -135,10 +134,10 @@ impl RpcError {
             | Code::NotFound
             | Code::OutOfRange
             | Code::DataLoss => Retry::Never,
-            // The contract said no: asking again gives the same answer, unless another endorser was merely away.
-            Code::Aborted | Code::Unknown | Code::FailedPrecondition if refusals > 0 => Retry::Never,
+            Code::Aborted | Code::Unknown | Code::FailedPrecondition if self.is_refused() => Retry::Never,
             // An orderer that refuses an envelope (400..499) refuses it again.
             Code::Aborted if self.call == Call::Submit => Retry::Never,
+            Code::Unavailable if self.is_refused_by_orderers() => Retry::Never,
             Code::DeadlineExceeded | Code::Unavailable | Code::Cancelled | Code::Unknown
                 if self.call == Call::Submit =>
             {
@@ -149,6 +148,62 @@ impl RpcError {
         }
     }
 }
+
+impl RpcError {
+    /// Whether the contract says no, and nobody says otherwise. The status itself says so where one endorser was asked
+    /// (Evaluate). Where several were (Endorse), it is in the details, and another endorser may have been away only, or even
+    /// have accepted: that is so whenever enough could not be collected, since the first must have endorsed for that (spec
+    /// 04 §2.3).
+    fn is_refused(&self) -> bool {
+        if is_final_refusal(&self.message) {
+            return true;
+        }
+        !self.message.contains(NOT_ENOUGH)
+            && !self.details.is_empty()
+            && self
+                .details
+                .iter()
+                .all(|detail| is_final_refusal(&detail.message))
+    }
+
+    /// Whether every orderer that answered refuses the envelope itself: so many of a BFT channel are asked at once that the
+    /// gateway does not end with the first refusal (spec 04 §2.4).
+    fn is_refused_by_orderers(&self) -> bool {
+        self.call == Call::Submit
+            && !self.details.is_empty()
+            && self
+                .details
+                .iter()
+                .all(|detail| BAD_ENVELOPE.iter().any(|word| detail.message.contains(word)))
+    }
+}
+
+/// What Fabric's gateway says when the first endorser accepted and others did not.
+const NOT_ENOUGH: &str = "failed to collect enough transaction endorsements";
+
+/// What an orderer says of an envelope that it will never take.
+const BAD_ENVELOPE: [&str; 2] = ["status=BAD_REQUEST", "status=REQUEST_ENTITY_TOO_LARGE"];
+
+/// Whether a text holds a refusal by the contract that it would repeat.
+fn is_final_refusal(text: &str) -> bool {
+    contract_refusal(text).is_some_and(|(_, words)| !state_is_away(&words))
+}
+
+/// Whether a contract only passes on that the peer could not read the state: Fabric's peer answers the contract's request so
+/// when its database is away.
+pub(crate) fn state_is_away(words: &str) -> bool {
+    STATE_READS
+        .iter()
+        .any(|read| words.contains(&format!("{read} failed: transaction ID")))
+}
+
+/// Requests of a contract that read the state by key. What a rich query fails with may be the contract's own mistake.
+const STATE_READS: [&str; 4] = [
+    "GET_STATE",
+    "GET_STATE_BY_RANGE",
+    "GET_STATE_METADATA",
+    "QUERY_STATE_NEXT",
+];
 
 /// What an endorser says of a transaction id that its ledger holds already.
 const DUPLICATE: &str = "duplicate transaction found";
@@ -401,6 +456,7 @@ impl Error {
             }
             Self::CommitTimeout { .. } => Retry::LookUp,
             Self::Endorsement { why, .. } if why.contains(DUPLICATE) => Retry::LookUp,
+            Self::Refused { message, .. } if state_is_away(message) => Retry::SameTransaction,
             Self::DeliverStatus { .. } | Self::Endorsement { .. } => Retry::SameTransaction,
             Self::Ca { error, .. } if error.status >= 500 => Retry::SameTransaction,
             Self::Rest { status, .. } if *status >= 500 => Retry::SameTransaction,

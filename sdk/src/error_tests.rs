@@ -68,6 +68,17 @@ fn retry_follows_the_cause() {
         "Org1MSP",
         "duplicate transaction found [tx1]. Creator [ab]",
     )];
+    let no_state = [(
+        "p0:7051",
+        "Org1MSP",
+        "chaincode response 500, GET_STATE failed: transaction ID: ab: connection refused",
+    )];
+    let too_large = [(
+        "o0:7050",
+        "OrdererMSP",
+        "received unsuccessful response from orderer: status=BAD_REQUEST, info=message payload is 9 bytes and exceeds \
+         maximum allowed 8 bytes",
+    )];
     let cases = [
         (rpc(Call::Endorse, Code::Aborted, "x", &refused), Retry::Never),
         (
@@ -75,6 +86,52 @@ fn retry_follows_the_cause() {
             Retry::SameTransaction,
         ),
         (rpc(Call::Endorse, Code::Aborted, "x", &twice), Retry::LookUp),
+        // The first endorser accepted: one that refuses may be behind.
+        (
+            rpc(
+                Call::Endorse,
+                Code::Aborted,
+                "failed to collect enough transaction endorsements, see attached details for more info",
+                &refused,
+            ),
+            Retry::SameTransaction,
+        ),
+        // One refuses, and nobody knows what the other would say.
+        (
+            rpc(
+                Call::Endorse,
+                Code::Aborted,
+                "failed to endorse transaction, see attached details for more info",
+                &[refused, away].concat(),
+            ),
+            Retry::SameTransaction,
+        ),
+        (
+            rpc(
+                Call::Endorse,
+                Code::Aborted,
+                "failed to endorse transaction, see attached details for more info",
+                &[refused, refused].concat(),
+            ),
+            Retry::Never,
+        ),
+        (
+            rpc(Call::Endorse, Code::Aborted, "x", &no_state),
+            Retry::SameTransaction,
+        ),
+        (
+            rpc(Call::Submit, Code::Unavailable, "no quorum", &too_large),
+            Retry::Never,
+        ),
+        (
+            rpc(
+                Call::Submit,
+                Code::Unavailable,
+                "no quorum",
+                &[too_large, away].concat(),
+            ),
+            Retry::SameTransaction,
+        ),
         (
             rpc(Call::Endorse, Code::Unavailable, "x", &[]),
             Retry::SameTransaction,

@@ -44,7 +44,7 @@ pub use ca::{
 };
 pub use channel_info::{ChannelInfo, OrdererAddress, PeerLocation};
 pub use checkpoint::{Checkpoint, FileCheckpointer};
-pub use commits::CommitListener;
+pub use commits::{CommitListener, CommitStream};
 pub use deliver::{Blocks, BlocksWithPrivateData, FilteredBlocks, Seek, SeekStart, SeekStop, seek_payload};
 pub use direct::{DirectClient, DirectConfig, PeerAddress};
 pub use discovery::{DiscoveredChannel, DiscoveredPeer, Discovery, EndorsementPlan};

@@ -192,6 +192,12 @@ impl CommitStatus {
         self.code == protos::TxValidationCode::Valid
     }
 
+    /// Whether it was endorsed on a state that others had changed by then.
+    pub fn is_stale(&self) -> bool {
+        use protos::TxValidationCode::{MvccReadConflict, PhantomReadConflict};
+        matches!(self.code, MvccReadConflict | PhantomReadConflict)
+    }
+
     /// The number of the block, or the reason as an error.
     ///
     /// # Errors
