@@ -319,6 +319,14 @@ impl Buffer {
         self.core.inner.lock().engine.pause_target(job.target, until);
     }
 
+    /// A request that waits is not sent for a while.
+    pub(crate) fn delay(&self, number: u64, pause: Duration) {
+        let due = self.after(pause);
+        self.core.inner.lock().engine.delay(number, due);
+        // It may be the next one that is due.
+        self.core.work.notify_one();
+    }
+
     pub(crate) fn resume_target(&self, job: &Job) {
         self.core.inner.lock().engine.resume_target(job.target);
     }

@@ -59,8 +59,8 @@ impl Runs {
 /// The waiting requests of one target.
 #[derive(Debug, Default)]
 pub(crate) struct Ranks {
-    /// By priority, the most urgent first: live data, backlog.
-    queues: [[Runs; 2]; Priority::ALL.len()],
+    /// By priority, the most urgent first: live data, attempts to be repeated, backlog.
+    queues: [[Runs; 3]; Priority::ALL.len()],
     turn: u32,
 }
 
@@ -87,7 +87,7 @@ impl Ranks {
 
     /// A new request waits.
     pub(crate) fn push(&mut self, priority: Priority, number: u64) {
-        if let Some([live, backlog]) = self.queues.get_mut(row(priority)) {
+        if let Some([live, _, backlog]) = self.queues.get_mut(row(priority)) {
             live.push_back(number);
             if live.len() > LIVE
                 && let Some(old) = live.pop_front()
@@ -99,8 +99,15 @@ impl Ranks {
 
     /// A request that was taken, or has just become first of its source, waits at the head of its priority.
     pub(crate) fn push_first(&mut self, priority: Priority, number: u64) {
-        if let Some([live, _]) = self.queues.get_mut(row(priority)) {
+        if let Some([live, ..]) = self.queues.get_mut(row(priority)) {
             live.push_front(number);
+        }
+    }
+
+    /// A request that has failed waits for its next attempt.
+    pub(crate) fn push_again(&mut self, priority: Priority, number: u64) {
+        if let Some([_, again, _]) = self.queues.get_mut(row(priority)) {
+            again.push_back(number);
         }
     }
 

@@ -361,8 +361,18 @@ impl Engine {
         for batch in self.batches.values_mut() {
             batch.in_hand = false;
         }
-        let batches: Vec<u64> = self.batches.keys().copied().collect();
-        self.again.extend(batches.into_iter().map(|number| (0, number)));
+        // They are older than what waits singly.
+        let batches: Vec<(u64, u32)> = self
+            .batches
+            .iter()
+            .map(|(n, batch)| (*n, batch.template))
+            .collect();
+        for (number, template) in batches.into_iter().rev() {
+            let priority = self.template(template).map(|template| template.priority);
+            if let Some(ranks) = self.templates.ranks_of(template) {
+                ranks.push_first(priority.unwrap_or_default(), number);
+            }
+        }
     }
 
     /// The number in whose place a request stands: a follower keeps that of the first which it follows.

@@ -3,7 +3,7 @@
 use super::{BatchState, Engine, State};
 use crate::buffer::Job;
 use crate::buffer::request::Template;
-use crate::buffer::slots;
+use crate::buffer::slots::{self, ALONE};
 
 /// How calls of one function are put together into one call of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub(crate) enum Pick {
     Form { members: Vec<u64>, rule: usize },
 }
 
+/// A target that was paused gets one attempt in so many milliseconds until one gets through: with it the pause ends or grows.
+const PROBE_PAUSE: u64 = 1_000;
+
 /// So many times the largest batch is looked through for members that go together.
 const LOOK_THROUGH: usize = 4;
 
@@ -70,28 +73,33 @@ impl Engine {
     /// Nothing of this target is sent before `until`.
     pub(crate) fn pause_target(&mut self, target: u32, until: u64) {
         if let Some(state) = self.templates.targets.get_mut(&target) {
-            state.paused_until = state.paused_until.max(until);
+            state.paused_until = until;
+            state.probing = true;
         }
     }
 
     pub(crate) fn resume_target(&mut self, target: u32) {
         if let Some(state) = self.templates.targets.get_mut(&target) {
             state.paused_until = 0;
+            state.probing = false;
         }
     }
 
-    fn paused_until(&self, template: u32) -> u64 {
-        let target = self.target_of(template);
-        self.templates
-            .targets
-            .get(&target)
-            .map_or(0, |state| state.paused_until)
+    /// A request that waits is not sent before `due`.
+    pub(crate) fn delay(&mut self, number: u64, due: u64) {
+        if self.ready(number)
+            && let Some(slot) = self.slots.get_mut(number)
+        {
+            // Where it is in line by now it is stepped over.
+            slot.set(slots::AGAIN, true);
+            self.again.insert((due, number));
+        }
     }
 
     /// Up to `most` transactions whose time has come; they are in hand until their outcome is told.
     pub(crate) fn take_due(&mut self, now: u64, most: usize, rules: &[MergeRule]) -> Vec<Pick> {
         let mut picks = Vec::new();
-        self.take_again(now, most, &mut picks);
+        self.line_up(now);
         while picks.len() < most {
             let first: u64 = self.templates.targets.values().map(|t| t.ranks.len()).sum();
             let waiting = first + self.lanes.values().map(|lane| lane.runs.len()).sum::<u64>();
@@ -105,37 +113,43 @@ impl Engine {
         picks
     }
 
-    fn take_again(&mut self, now: u64, most: usize, picks: &mut Vec<Pick>) {
-        let mut later = Vec::new();
-        while picks.len() < most {
-            let Some((due, number)) = self.again.first().copied().filter(|(due, _)| *due <= now) else {
-                break;
-            };
+    /// Attempts whose time has come wait in line: of their priority, after its live data and before its backlog.
+    fn line_up(&mut self, now: u64) {
+        while let Some((due, number)) = self.again.first().copied().filter(|(due, _)| *due <= now) {
             self.again.remove(&(due, number));
+            let marked = self.slots.marked(number);
             let template = match self.batches.get(&number) {
                 Some(batch) => batch.template,
-                None => match self.slots.get(number) {
-                    Some(slot) if slot.has(slots::AGAIN) => slot.template,
+                None => match self.slots.get_mut(number) {
+                    Some(slot) if slot.has(slots::AGAIN) => {
+                        slot.set(slots::AGAIN, false);
+                        let unseen = slot.attempts == 0 || slot.state == State::EndorsementError;
+                        if marked || slot.has(slots::SENT) || !unseen {
+                            // An orderer may have it by itself: in a batch it could count a second time.
+                            slot.level = ALONE;
+                        }
+                        slot.template
+                    }
                     // It was given up meanwhile.
                     _ => continue,
                 },
             };
-            let paused = self.paused_until(template);
-            if paused > now {
-                later.push((paused, number));
+            let Some(priority) = self.template(template).map(|template| template.priority) else {
                 continue;
-            }
-            if let Some(batch) = self.batches.get_mut(&number) {
-                batch.in_hand = true;
-                batch.attempts += 1;
-                self.progress(number, State::PendingEndorsement);
-                picks.push(Pick::Batch(number));
-            } else {
-                self.take_in_hand(number);
-                picks.push(Pick::One(number));
+            };
+            if let Some(ranks) = self.templates.ranks_of(template) {
+                ranks.push_again(priority, number);
             }
         }
-        self.again.extend(later);
+    }
+
+    /// Takes a batch that waits in line; none if it is no batch, or in hand.
+    fn take_batch(&mut self, number: u64) -> Option<Pick> {
+        let batch = self.batches.get_mut(&number).filter(|batch| !batch.in_hand)?;
+        batch.in_hand = true;
+        batch.attempts += 1;
+        self.progress(number, State::PendingEndorsement);
+        Some(Pick::Batch(number))
     }
 
     fn take_in_hand(&mut self, number: u64) {
@@ -161,6 +175,9 @@ impl Engine {
         for id in order.copied().collect::<Vec<_>>() {
             if let Some(pick) = self.take_of(id, rules) {
                 self.last_target = id;
+                if let Some(state) = self.templates.targets.get_mut(&id).filter(|state| state.probing) {
+                    state.paused_until = now + PROBE_PAUSE;
+                }
                 return Some(pick);
             }
         }
@@ -182,6 +199,9 @@ impl Engine {
             if self.ready(number) {
                 break (rank, number);
             }
+            if let Some(batch) = self.take_batch(number) {
+                return Some(batch);
+            }
         };
         let slot = *self.slots.get(first)?;
         let template = self.template(slot.template)?;
@@ -200,6 +220,10 @@ impl Engine {
                 break;
             };
             let Some(number) = ranks.pop(rank) else { break };
+            if self.batches.contains_key(&number) {
+                aside.push(number);
+                continue;
+            }
             if !self.ready(number) {
                 continue;
             }

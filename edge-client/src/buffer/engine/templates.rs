@@ -26,6 +26,8 @@ pub(crate) struct TargetState {
     pub(crate) ranks: Ranks,
     /// Nothing is sent before this time.
     pub(crate) paused_until: u64,
+    /// It was paused, and nothing got through since.
+    pub(crate) probing: bool,
     templates: u32,
 }
 
@@ -66,6 +68,7 @@ impl Templates {
                         target,
                         ranks: Ranks::default(),
                         paused_until: 0,
+                        probing: false,
                         templates: 0,
                     },
                 );

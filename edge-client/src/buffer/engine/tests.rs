@@ -338,3 +338,96 @@ fn a_paused_target_holds_its_requests_only() {
     engine.resume_target(target);
     assert_eq!(due(&mut engine, 200), [a]);
 }
+
+#[test]
+fn repeated_attempts_wait_in_line_with_the_others() {
+    let mut engine = engine(100);
+    let of = |priority| Of {
+        priority,
+        ..Of::default()
+    };
+    for _ in 0..20 {
+        add(&mut engine, &of(Priority::Normal));
+    }
+    let tried: Vec<u64> = engine.take_due(0, 20, &[]).iter().map(one).collect();
+    for number in &tried {
+        engine.again(*number, State::OrderingError, "no leader", 10);
+    }
+    let alarm = add(&mut engine, &of(Priority::Critical));
+    let live = add(&mut engine, &of(Priority::Normal));
+    let picks: Vec<u64> = engine.take_due(10, 3, &[]).iter().map(one).collect();
+    assert_eq!(picks, [alarm, live, tried[0]]);
+    let rest: Vec<u64> = engine.take_due(10, 100, &[]).iter().map(one).collect();
+    assert_eq!(rest, tried[1..]);
+}
+
+fn one(pick: &Pick) -> u64 {
+    match pick {
+        Pick::One(number) => *number,
+        other => panic!("{other:?} is not one request"),
+    }
+}
+
+#[test]
+fn a_repeated_attempt_is_merged_only_if_no_orderer_has_seen_it() {
+    let mut engine = engine(300);
+    // Of two groups, since marks are for groups.
+    for _ in 0..130 {
+        add(&mut engine, &Of::default());
+    }
+    let tried: Vec<u64> = engine.take_due(0, 130, &[]).iter().map(one).collect();
+    engine.mark(0, 1);
+    for number in &tried {
+        let state = if *number == 100 {
+            State::CommitError
+        } else {
+            State::EndorsementError
+        };
+        engine.again(*number, state, "", 10);
+    }
+    let picks = engine.take_due(10, 80, &[rule(200)]);
+    let members: Vec<u64> = picks
+        .iter()
+        .flat_map(|pick| match pick {
+            Pick::Form { members, .. } => members.clone(),
+            _ => Vec::new(),
+        })
+        .collect();
+    let expected: Vec<u64> = (64..=130).filter(|number| *number != 100).collect();
+    assert_eq!(members, expected);
+    let singles = picks.iter().filter(|pick| matches!(pick, Pick::One(_))).count();
+    assert_eq!(singles, 64, "1 to 63, and 100");
+}
+
+#[test]
+fn after_a_pause_one_is_tried_until_it_gets_through() {
+    let mut engine = engine(10);
+    for _ in 0..3 {
+        add(&mut engine, &Of::default());
+    }
+    let target = engine.target_of(engine.slot(1).unwrap().template);
+    engine.pause_target(target, 100);
+    assert_eq!(due(&mut engine, 100), [1]);
+    assert!(due(&mut engine, 101).is_empty());
+    // It failed again: the pause is longer.
+    engine.again(1, State::OrderingError, "", 150);
+    engine.pause_target(target, 5000);
+    assert!(due(&mut engine, 4999).is_empty());
+    assert_eq!(due(&mut engine, 5000), [2]);
+    engine.resume_target(target);
+    assert_eq!(due(&mut engine, 5001), [3, 1]);
+}
+
+#[test]
+fn what_is_delayed_is_stepped_over_until_then() {
+    let mut engine = engine(10);
+    let a = add(&mut engine, &Of::default());
+    let b = add(&mut engine, &Of::default());
+    engine.delay(a, 50);
+    assert_eq!(due(&mut engine, 49), [b]);
+    assert_eq!(engine.next_due(), Some(50));
+    engine.delay(b, 60);
+    assert_eq!(due(&mut engine, 50), [a]);
+    engine.again(b, State::CommitError, "", 55);
+    assert_eq!(due(&mut engine, 55), [b], "what is in hand cannot be delayed");
+}
