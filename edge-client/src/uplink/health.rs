@@ -1,8 +1,11 @@
 //! Whether the network is there at all, and how long to wait until it is tried again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::buffer::State;
 
 /// After so many failures in a row of a whole connection, requests are no longer tried all at once but one by one.
 const PROBE_AFTER: u32 = 3;
@@ -67,9 +70,10 @@ impl Health {
         self.resume
     }
 
-    /// How many transactions may be tried at once.
-    pub(crate) fn width(&self, most: usize) -> usize {
-        if self.failures >= PROBE_AFTER { 1 } else { most }
+    /// How many transactions may be tried now while `out` are under way.
+    pub(crate) fn room(&self, out: usize, most: usize) -> usize {
+        let most = if self.failures >= PROBE_AFTER { 1 } else { most };
+        most.saturating_sub(out)
     }
 
     /// Time without network since the start.
@@ -79,6 +83,57 @@ impl Health {
             .map(|since| now.saturating_duration_since(since))
             .unwrap_or_default();
         self.offline_before + this
+    }
+}
+
+/// A channel and contract of which nothing is sent for a while.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    /// The stage that failed last.
+    pub(crate) state: State,
+    /// Times that all peers have failed in a row.
+    failures: u32,
+    /// Peers through which it failed, by index.
+    tried: BTreeSet<usize>,
+    until: Option<Instant>,
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self {
+            state: State::EndorsementError,
+            failures: 0,
+            tried: BTreeSet::new(),
+            until: None,
+        }
+    }
+}
+
+impl Hold {
+    /// It failed through this peer; none stands for all. The pause grows once it has failed through all of them: until then
+    /// the next one is tried soon. The many requests under way fail together: that is one failure.
+    pub(crate) fn failed(
+        &mut self,
+        peer: Option<usize>,
+        peers: usize,
+        back_off: &BackOff,
+        now: Instant,
+    ) -> Duration {
+        self.tried.extend(peer);
+        if let Some(until) = self.until.filter(|until| now < *until) {
+            return until - now;
+        }
+        if peer.is_none() || self.tried.len() >= peers {
+            self.failures += 1;
+        }
+        let pause = back_off.pause(self.failures.max(1));
+        self.until = Some(now + pause);
+        pause
+    }
+
+    /// Whether that was the first time that all have failed.
+    pub(crate) fn is_news(&self) -> bool {
+        self.failures == 1
     }
 }
 
@@ -105,18 +160,40 @@ mod tests {
         let start = Instant::now();
         assert!(health.failed("gone", &BACK_OFF, start));
         assert!(!health.failed("gone", &BACK_OFF, start));
-        assert_eq!((health.failures, health.width(9)), (1, 9));
+        assert_eq!((health.failures, health.room(2, 9)), (1, 7));
         let later = start + Duration::from_secs(10);
         for n in 0..3 {
             health.failed("gone", &BACK_OFF, later + Duration::from_secs(10 * n));
         }
-        assert_eq!(health.width(9), 1);
+        assert_eq!(
+            (health.room(0, 9), health.room(1, 9), health.room(5, 9)),
+            (1, 0, 0)
+        );
         assert!(health.works(start + Duration::from_secs(60)));
         assert!(!health.works(start + Duration::from_secs(61)));
         assert_eq!(
             health.offline(start + Duration::from_secs(99)),
             Duration::from_secs(60)
         );
-        assert_eq!(health.width(9), 9);
+        assert_eq!(health.room(0, 9), 9);
+    }
+
+    #[tokio::test]
+    async fn a_hold_grows_when_all_peers_have_failed() {
+        let mut hold = Hold::default();
+        let mut now = Instant::now();
+        let mut fail = |peer| {
+            let pause = hold.failed(peer, 2, &BACK_OFF, now);
+            // Those that fail at the same time change nothing.
+            assert_eq!(hold.failed(Some(0), 2, &BACK_OFF, now), pause);
+            now += pause;
+            (hold.failures, pause <= BACK_OFF.first)
+        };
+        assert_eq!(fail(Some(0)), (0, true));
+        assert_eq!(fail(Some(0)), (0, true));
+        assert_eq!(fail(Some(1)), (1, true));
+        assert_eq!(fail(Some(0)).0, 2);
+        assert_eq!(fail(None).0, 3);
+        assert_eq!(fail(None), (4, false), "at least four times the first");
     }
 }

@@ -11,10 +11,12 @@ use crate::buffer::{Outcome, State};
 pub(crate) struct Failed {
     pub(crate) state: State,
     pub(crate) error: Error,
+    /// Index of the peer that was used.
+    pub(crate) peer: usize,
 }
 
-pub(crate) fn failed_in(state: State) -> impl FnOnce(Error) -> Failed {
-    move |error| Failed { state, error }
+pub(crate) fn failed_in(state: State) -> impl FnOnce(Error) -> (State, Error) {
+    move |error| (state, error)
 }
 
 /// What follows from a failure.
@@ -22,8 +24,8 @@ pub(crate) fn failed_in(state: State) -> impl FnOnce(Error) -> Failed {
 pub(crate) enum Meaning {
     /// Nobody was reached: nothing can be sent now.
     Unreachable,
-    /// Somebody has to mend something (a permission, a certificate, a contract that is not there): nothing of this channel
-    /// and contract can be sent now, and nothing of it is lost.
+    /// Somebody has to mend something (a permission, a certificate, a contract that is not there), or no orderer takes
+    /// anything: nothing of this channel and contract can be sent now, and nothing of it is lost.
     Held,
     /// This attempt failed; it is repeated.
     Repeat,
@@ -35,19 +37,63 @@ pub(crate) enum Meaning {
     Refused,
 }
 
-/// Orderers and peers say so of an identity or channel that an administrator can mend.
-const MENDABLE: [&str; 7] = [
+/// Orderers and peers say so of an identity that another one can replace, or an administrator can let in.
+const OF_IDENTITIES: [&str; 5] = [
     "FORBIDDEN",
-    "NOT_FOUND",
     "expired",
     "access denied",
     "Failed evaluating policy",
     "creator",
-    "is not defined",
 ];
 
+/// And so of a channel, contract or clock that somebody can mend.
+const MENDABLE: [&str; 4] = [
+    "NOT_FOUND",
+    "is not defined",
+    "make sure the chaincode",
+    "incorrect timestamp",
+];
+
+/// What a contract says, whatever its words, nobody mends for a whole channel.
+fn says(text: &str, words: &[&str]) -> bool {
+    !text.contains("chaincode response ") && words.iter().any(|word| text.contains(word))
+}
+
 fn mendable(text: &str) -> bool {
-    MENDABLE.iter().any(|word| text.contains(word))
+    says(text, &OF_IDENTITIES) || says(text, &MENDABLE)
+}
+
+/// What the nodes say in an error, each by itself.
+fn texts(error: &Error) -> Vec<String> {
+    match error {
+        Error::Rpc(rpc) => std::iter::once(rpc.message.clone())
+            .chain(rpc.details.iter().map(|detail| detail.message.clone()))
+            .collect(),
+        Error::Ordering { tried, .. } => tried.clone(),
+        other => vec![other.to_string()],
+    }
+}
+
+fn is_mendable_error(error: &Error) -> bool {
+    texts(error).iter().any(|text| mendable(text))
+}
+
+/// Whether it is the identity that is refused, so that another may be taken.
+pub(crate) fn refuses_identity(error: &Error) -> bool {
+    let by_code = matches!(error, Error::Rpc(rpc) if matches!(rpc.code, Code::PermissionDenied | Code::Unauthenticated));
+    by_code || texts(error).iter().any(|text| says(text, &OF_IDENTITIES))
+}
+
+/// Whether another peer may do what this one does not: it may be in the channel, reach the orderers, or know who endorses.
+pub(crate) fn another_peer_may_help(state: State, error: &Error) -> bool {
+    match meaning_at(state, error) {
+        Meaning::Unreachable | Meaning::Held => true,
+        Meaning::Repeat => {
+            matches!(error, Error::Rpc(rpc) if rpc.code == Code::Aborted)
+                && error.contract_refusal().is_none()
+        }
+        Meaning::LookUp | Meaning::Conflict | Meaning::Refused => false,
+    }
 }
 
 /// Reads a failure.
@@ -63,18 +109,24 @@ pub(crate) fn meaning(error: &Error) -> Meaning {
         Retry::NewTransaction => Meaning::Conflict,
         Retry::SameTransaction => match error {
             Error::Endorsement { why, .. } if mendable(why) => Meaning::Held,
-            Error::DeliverStatus { .. } | Error::PolicyNotMet(_) => Meaning::Held,
-            Error::Rpc(rpc) if rpc.code == Code::FailedPrecondition => Meaning::Held,
+            Error::DeliverStatus { .. } | Error::PolicyNotMet(_) | Error::Ordering { .. } => Meaning::Held,
+            Error::Rpc(rpc) => match rpc.code {
+                // With details: somebody was reached, and reached no orderer.
+                Code::FailedPrecondition | Code::Unavailable => Meaning::Held,
+                // An endorser that refuses the proposal before it runs it gives no better code.
+                Code::Aborted | Code::Unknown if is_mendable_error(error) => Meaning::Held,
+                _ => Meaning::Repeat,
+            },
             _ => Meaning::Repeat,
         },
         Retry::Never => match error {
             Error::Rpc(rpc) => match rpc.code {
                 // What is asked makes no sense, and will not tomorrow.
                 Code::InvalidArgument | Code::OutOfRange => Meaning::Refused,
-                Code::Aborted if !mendable(&error.to_string()) => Meaning::Refused,
+                Code::Aborted | Code::Unavailable if !is_mendable_error(error) => Meaning::Refused,
                 _ => Meaning::Held,
             },
-            Error::Ordering { .. } if !mendable(&error.to_string()) => Meaning::Refused,
+            Error::Ordering { .. } if !is_mendable_error(error) => Meaning::Refused,
             Error::Commit(_) => Meaning::Refused,
             _ => Meaning::Held,
         },
@@ -140,18 +192,129 @@ pub(crate) fn verdict(status: &CommitStatus) -> Option<Outcome> {
 
 #[cfg(test)]
 mod tests {
-    use selvedge_sdk::{Call, RpcError};
+    use selvedge_sdk::{Call, ErrorDetail, RpcError};
 
     use super::*;
 
     fn rpc(call: Call, code: Code, message: &str) -> Error {
+        with_details(call, code, message, &[])
+    }
+
+    fn with_details(call: Call, code: Code, message: &str, details: &[&str]) -> Error {
+        let details = details.iter().map(|said| ErrorDetail {
+            address: "n:1".into(),
+            msp_id: "Org1MSP".into(),
+            message: (*said).to_owned(),
+        });
         Error::Rpc(Box::new(RpcError {
             call,
             code,
             message: message.to_owned(),
             transaction_id: None,
-            details: Vec::new(),
+            details: details.collect(),
         }))
+    }
+
+    const NO_ENDORSEMENT: &str = "failed to endorse transaction, see attached details for more info";
+
+    #[test]
+    fn what_details_say_counts_each_by_itself() {
+        use Meaning::{Held, Refused, Repeat};
+        for (call, code, details, expected) in [
+            (
+                Call::Endorse,
+                Code::Aborted,
+                &["access denied: channel [trade] creator org [Org1MSP]"][..],
+                Held,
+            ),
+            (
+                Call::Endorse,
+                Code::Aborted,
+                &["make sure the chaincode shipment has been successfully defined on channel trade"],
+                Held,
+            ),
+            (
+                Call::Endorse,
+                Code::Aborted,
+                &["request unauthorized due to incorrect timestamp 2016-01-21"],
+                Held,
+            ),
+            (
+                Call::ProcessProposal,
+                Code::Unknown,
+                &["proposal client identity expired"],
+                Held,
+            ),
+            (Call::Endorse, Code::Aborted, &["connection refused"], Repeat),
+            // The contract's words are about this request, even where they sound like an administrator's.
+            (
+                Call::Endorse,
+                Code::Aborted,
+                &[
+                    "chaincode response 409, the offer has expired",
+                    "connection refused",
+                ],
+                Repeat,
+            ),
+            (Call::Submit, Code::Unavailable, &["connection refused"], Held),
+            (
+                Call::Submit,
+                Code::Unavailable,
+                &["status=BAD_REQUEST, info=message payload is 9 bytes and exceeds maximum allowed 8 bytes"],
+                Refused,
+            ),
+            (
+                Call::Submit,
+                Code::Unavailable,
+                &["status=BAD_REQUEST, info=identity expired"],
+                Held,
+            ),
+        ] {
+            let error = with_details(call, code, NO_ENDORSEMENT, details);
+            assert_eq!(meaning(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn another_peer_is_asked_when_it_may_know_better() {
+        let at = |call, code, details: &[&str]| {
+            let error = with_details(call, code, "said", details);
+            another_peer_may_help(State::EndorsementError, &error)
+        };
+        assert!(at(Call::Endorse, Code::Unavailable, &[]));
+        assert!(at(Call::Submit, Code::Unavailable, &["connection refused"]));
+        assert!(at(Call::Endorse, Code::FailedPrecondition, &[]));
+        assert!(at(Call::Endorse, Code::PermissionDenied, &[]));
+        assert!(at(Call::Endorse, Code::Aborted, &["chaincode stream terminated"]));
+        assert!(!at(
+            Call::Endorse,
+            Code::Aborted,
+            &["chaincode response 404, unknown"]
+        ));
+        assert!(!at(
+            Call::Endorse,
+            Code::Aborted,
+            &["chaincode response 404, unknown", "connection refused"]
+        ));
+        assert!(!at(Call::Endorse, Code::InvalidArgument, &[]));
+    }
+
+    #[test]
+    fn a_refused_identity_is_told_from_the_rest() {
+        let denied = "access denied: channel [trade] creator org [Org1MSP]";
+        let refused = |code, details: &[&str]| {
+            refuses_identity(&with_details(Call::Endorse, code, NO_ENDORSEMENT, details))
+        };
+        assert!(refused(Code::Aborted, &[denied]));
+        assert!(refused(Code::PermissionDenied, &[]));
+        assert!(!refused(
+            Code::Aborted,
+            &["make sure the chaincode shipment has been defined"]
+        ));
+        assert!(!refused(
+            Code::Aborted,
+            &["chaincode response 403, access denied"]
+        ));
     }
 
     #[test]
@@ -183,6 +346,14 @@ mod tests {
             ),
             (
                 rpc(Call::Endorse, Code::FailedPrecondition, "no combination of peers"),
+                Meaning::Held,
+            ),
+            (
+                Error::Ordering {
+                    transaction_id: "t".into(),
+                    tried: vec!["o:1: status=SERVICE_UNAVAILABLE, info=no leader".into()],
+                    is_final: false,
+                },
                 Meaning::Held,
             ),
             (

@@ -3,13 +3,13 @@
 //! | a failure that means | for the request | for the others |
 //! |---|---|---|
 //! | nobody was reached | the same transaction again | everything pauses, longer each time; then one is tried at a time |
-//! | somebody has to mend something | the same transaction again | its channel and contract pause, longer each time |
+//! | somebody has to mend something, or no orderer takes it | the same transaction again | its channel turns to the next peer; when all have failed, its channel and contract pause, longer each time |
 //! | this attempt failed | the same transaction again, after a pause of its own | |
 //! | it lost a race | a new transaction, linked to it, if the caller allows it | |
 //! | refused for good | the end; the caller is told why. A batch is taken apart | |
 //!
 //! A refusal is believed only when no earlier attempt can still be on its way: a request that an orderer may have seen is
-//! looked up on the ledger first, again and again for [`SETTLE_TIME`].
+//! looked up on the ledger first, until every peer says that it is not there and the channel has gone on since ([`Doubt`]).
 
 mod health;
 mod judge;
@@ -22,20 +22,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use selvedge_msp::SigningIdentity;
 use selvedge_sdk::{CommitStatus, Endpoint, Error, Invocation, Nonce};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::health::{BackOff, Health};
-use self::judge::{Failed, Meaning, is_mendable, meaning_at, verdict};
-use self::nodes::{Nodes, Stages};
+use self::health::{BackOff, Health, Hold};
+use self::judge::{
+    Failed, Meaning, another_peer_may_help, is_mendable, meaning_at, refuses_identity, verdict,
+};
+use self::nodes::{Absence, Nodes, Stages};
 use crate::EdgeError;
 use crate::buffer::{Buffer, Job, Outcome, State};
-use crate::config::UplinkConfig;
+use crate::config::{UplinkConfig, UplinkMode};
 use crate::identities::{Identities, IdentityId};
 
-/// How long a transaction that was handed over without an answer may take to show on the ledger.
+/// How long a transaction that was handed over without an answer may take to show on the ledger of a channel that goes on.
 const SETTLE_TIME: Duration = Duration::from_secs(30);
+/// The same for a channel on which nothing happens, though nothing is known to be wrong with it.
+const QUIET_TIME: Duration = Duration::from_secs(600);
 /// Time between two looks after old files, identities and drops.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
@@ -45,12 +49,34 @@ pub(crate) struct Uplink {
     identities: Mutex<Identities>,
     nodes: Nodes,
     in_flight: usize,
+    mode: UplinkMode,
     back_off: BackOff,
     health: Mutex<Health>,
-    /// Failures in a row that hold a channel and contract.
-    held: Mutex<HashMap<u32, u32>>,
-    /// Jobs that an orderer may have seen in this run, with the time of the first refusal after that.
-    submitted: Mutex<HashMap<u64, Option<Instant>>>,
+    /// An attempt has ended.
+    ended: Notify,
+    /// Channels and contracts that are held, by number.
+    held: Mutex<HashMap<u32, Hold>>,
+    /// Jobs that an orderer may have seen in this run, with what was found when they were first missed on the ledger.
+    submitted: Mutex<HashMap<u64, Option<Doubt>>>,
+    /// How often in a row those have lost a race that an open request follows.
+    races: Mutex<HashMap<u64, u32>>,
+}
+
+/// A transaction that was not on the ledger when it was looked for, and may still come.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    since: Instant,
+    /// Blocks that the furthest peer had then.
+    height: u64,
+}
+
+impl Doubt {
+    /// Whether it will never come: the time has passed in which an orderer hands on what it took, all peers have blocks that
+    /// were made after the first look, and it is in none of them. Where nobody makes blocks (`quiet`), time alone must do.
+    fn is_over(&self, lowest: u64, quiet: bool, now: Instant) -> bool {
+        let waited = now.saturating_duration_since(self.since);
+        (waited >= SETTLE_TIME && lowest > self.height) || (quiet && waited >= QUIET_TIME)
+    }
 }
 
 /// What the uplink is doing, for people.
@@ -118,14 +144,17 @@ impl Uplink {
             buffer,
             identities: Mutex::new(identities),
             in_flight: config.in_flight,
+            mode: config.mode,
             back_off: BackOff {
                 first: config.first_pause,
                 longest: config.longest_pause,
             },
             nodes: Nodes::new(config)?,
             health: Mutex::new(Health::default()),
+            ended: Notify::new(),
             held: Mutex::new(HashMap::new()),
             submitted: Mutex::new(HashMap::new()),
+            races: Mutex::new(HashMap::new()),
         })
     }
 
@@ -183,10 +212,20 @@ impl Uplink {
                 slot = Arc::clone(&slots).acquire_owned() => slot,
             };
             let Ok(first) = free else { return };
-            let width = self.wait_for_network(&stop).await;
+            self.wait_for_network(&stop).await;
             // The first slot is held already.
-            let more = slots.available_permits().min(width.saturating_sub(1));
-            let due = self.buffer.take_due(1 + more).await;
+            let out = self.in_flight.saturating_sub(slots.available_permits() + 1);
+            let room = self.health.lock().room(out, self.in_flight);
+            if room == 0 {
+                drop(first);
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = self.ended.notified() => {}
+                    _ = housekeeping.tick() => self.keep_house().await,
+                }
+                continue;
+            }
+            let due = self.buffer.take_due(room).await;
             if due.is_empty() {
                 drop(first);
                 tokio::select! {
@@ -212,6 +251,7 @@ impl Uplink {
                         () = uplink.send(job) => {}
                     }
                     drop(slot);
+                    uplink.ended.notify_one();
                     uplink.buffer.wake();
                 });
             }
@@ -228,19 +268,15 @@ impl Uplink {
         self.identities.lock().keep_only(&needed);
     }
 
-    /// Waits out the pause after failures of the whole connection. Returns how many requests may be tried at once.
-    async fn wait_for_network(&self, stop: &CancellationToken) -> usize {
-        let (resume, width) = {
-            let health = self.health.lock();
-            (health.resume(), health.width(self.in_flight))
-        };
+    /// Waits out the pause after failures of the whole connection.
+    async fn wait_for_network(&self, stop: &CancellationToken) {
+        let resume = self.health.lock().resume();
         if let Some(resume) = resume {
             tokio::select! {
                 () = tokio::time::sleep_until(resume) => {}
                 () = stop.cancelled() => {}
             }
         }
-        width
     }
 
     fn network_failed(&self, reason: &str) {
@@ -250,7 +286,6 @@ impl Uplink {
             return;
         }
         drop(health);
-        self.nodes.move_on();
         if before == 0 {
             tracing::warn!(%reason, "the network is out of reach; requests are kept");
         }
@@ -262,27 +297,32 @@ impl Uplink {
         }
     }
 
-    /// Nothing of the job's channel and contract is sent for a while.
-    fn hold(&self, job: &Job, reason: &str) -> Duration {
-        let failures = {
+    /// Nothing of the job's channel and contract is sent for a while, after a failure at a peer that another might replace.
+    fn hold(&self, job: &Job, state: State, peer: Option<usize>, reason: &str) -> Duration {
+        let (pause, news) = {
             let mut held = self.held.lock();
-            let failures = held.entry(job.target).or_default();
-            *failures += 1;
-            *failures
+            let hold = held.entry(job.target).or_default();
+            let news = hold.is_news();
+            hold.state = state;
+            let pause = hold.failed(peer, self.nodes.peer_count(), &self.back_off, Instant::now());
+            (pause, !news && hold.is_news())
         };
-        if failures == 1 {
+        if news {
             tracing::warn!(
                 channel = %job.channel, chaincode = %job.chaincode, %reason,
-                "requests are held until somebody mends this"
+                "requests are held, and tried again, until this is mended"
             );
         }
-        let pause = self.back_off.pause(failures);
         self.buffer.pause_target(job, pause);
         pause
     }
 
-    fn goes_on(&self, job: &Job) {
-        if self.held.lock().remove(&job.target).is_some() {
+    /// A job has got beyond `state`: what held its channel and contract there or before does so no longer.
+    fn goes_on(&self, job: &Job, state: State) {
+        let mut held = self.held.lock();
+        if held.get(&job.target).is_some_and(|hold| hold.state <= state) {
+            held.remove(&job.target);
+            drop(held);
             self.buffer.resume_target(job);
         }
     }
@@ -316,18 +356,28 @@ impl Uplink {
         if lost {
             // The follower is on disk before the loser is settled: a crash in between costs a repeated look-up, not
             // the request.
-            if let Err(error) = self.buffer.follow(&job, self.current_identity()).await {
-                let again = Outcome::Again {
-                    state: State::CommitError,
-                    reason: format!("it lost a race, and the next try could not be stored: {error}"),
-                };
-                let pause = self.back_off.pause(job.attempts);
-                self.buffer.settle(&job, again, pause).await;
-                return;
+            match self.buffer.follow(&job, self.current_identity()).await {
+                Ok(follower) => {
+                    // What loses again and again would put an invalid transaction into every block.
+                    let mut races = self.races.lock();
+                    let lost = races.remove(&job.id).unwrap_or(0) + 1;
+                    races.insert(follower, lost);
+                    self.buffer.delay(follower, self.back_off.pause(lost));
+                }
+                Err(error) => {
+                    let again = Outcome::Again {
+                        state: State::CommitError,
+                        reason: format!("it lost a race, and the next try could not be stored: {error}"),
+                    };
+                    let pause = self.back_off.pause(job.attempts);
+                    self.buffer.settle(&job, again, pause).await;
+                    return;
+                }
             }
         }
         if !matches!(outcome, Outcome::Again { .. }) {
             self.submitted.lock().remove(&job.id);
+            self.races.lock().remove(&job.id);
         }
         self.buffer.settle(&job, outcome, pause).await;
     }
@@ -350,9 +400,9 @@ impl Uplink {
                     && is_mendable(status.code)
                 {
                     // The next one fails as well until somebody has mended it, and each is on the ledger.
-                    self.hold(job, reason);
+                    self.hold(job, State::CommitError, None, reason);
                 } else {
-                    self.goes_on(job);
+                    self.goes_on(job, State::CommitError);
                 }
                 Next::Settle(outcome, Duration::ZERO)
             }
@@ -361,7 +411,7 @@ impl Uplink {
     }
 
     async fn judge(&self, job: &Job, identity: &SigningIdentity, nonce: &Nonce, failed: Failed) -> Next {
-        let Failed { state, error } = failed;
+        let Failed { state, error, peer } = failed;
         let reason = error.to_string();
         let again = |pause| {
             let outcome = Outcome::Again {
@@ -371,19 +421,38 @@ impl Uplink {
             Next::Settle(outcome, pause)
         };
         let meaning = meaning_at(state, &error);
+        // In direct mode a peer is only asked for the channel's configuration and its contracts.
+        let at_the_peer = match self.mode {
+            UplinkMode::Gateway => another_peer_may_help(state, &error),
+            UplinkMode::Direct => {
+                meaning == Meaning::Unreachable
+                    || (meaning == Meaning::Held && state == State::EndorsementError)
+            }
+        };
+        let turned = at_the_peer && self.nodes.move_on(&job.channel, peer);
         if meaning == Meaning::Unreachable {
-            self.network_failed(&reason);
+            // One that was left before says nothing of the network.
+            if turned {
+                self.nodes.connect_anew(&job.channel, peer);
+                self.network_failed(&reason);
+            }
             return again(self.back_off.pause(job.attempts));
         }
         self.network_works();
         match meaning {
-            Meaning::Held => again(self.hold(job, &reason)),
+            Meaning::Held if refuses_identity(&error) && self.is_superseded(job) => {
+                self.without_identity(job, Some(identity.clone()), nonce).await
+            }
+            Meaning::Held => again(self.hold(job, state, at_the_peer.then_some(peer), &reason)),
             Meaning::Unreachable | Meaning::Repeat | Meaning::LookUp => {
                 again(self.back_off.pause(job.attempts))
             }
-            Meaning::Conflict => Next::Settle(Outcome::Conflict { reason }, Duration::ZERO),
+            Meaning::Conflict => {
+                self.goes_on(job, state);
+                Next::Settle(Outcome::Conflict { reason }, Duration::ZERO)
+            }
             Meaning::Refused => {
-                self.goes_on(job);
+                self.goes_on(job, state);
                 let reason = match error.contract_refusal() {
                     Some((status, message)) => format!("{status}: {message}"),
                     None => reason,
@@ -426,24 +495,35 @@ impl Uplink {
     ) -> Fate {
         let id = nonce.transaction_id(sent_as);
         match self.nodes.look_up(asker, &job.channel, &id).await {
-            Ok(Some(status)) => Fate::Known(known(&status)),
-            Ok(None) => {
-                let now = Instant::now();
+            Ok(Ok(status)) => Fate::Known(known(&status)),
+            Ok(Err(Absence { heights, doubt })) if doubt.is_empty() => {
+                let (lowest, height) = heights;
+                let since = Instant::now();
+                let quiet = !self.held.lock().contains_key(&job.target);
                 let mut submitted = self.submitted.lock();
-                let first = *submitted.entry(job.id).or_insert(None).get_or_insert(now);
-                if now.saturating_duration_since(first) >= SETTLE_TIME {
+                let first = submitted.entry(job.id).or_insert(None);
+                let first = first.get_or_insert(Doubt { since, height });
+                if first.is_over(lowest, quiet, since) {
                     Fate::Unknown
                 } else {
                     Fate::Unsettled("an earlier attempt may still be under way".to_owned())
                 }
             }
+            Ok(Err(Absence { doubt, .. })) => Fate::Unsettled(doubt),
             Err(error) => Fate::Unsettled(format!("its fate cannot be asked for: {error}")),
         }
     }
 
-    /// A job whose identity has expired, or is gone. What nobody has seen is sent under the current one; the fate of the
-    /// rest is settled on the ledger first: an orderer takes nothing of an expired identity, so what is not there after
-    /// some time never will be.
+    /// Whether this gateway has another, usable identity than the one that a job began with.
+    fn is_superseded(&self, job: &Job) -> bool {
+        let identities = self.identities.lock();
+        let (id, current) = identities.current();
+        *id != job.identity && current.is_some_and(|c| c.certificate().not_after() > unix_now())
+    }
+
+    /// A job whose identity has expired, is gone, or is refused since another has taken its place. What nobody has seen is
+    /// sent under the current one; the fate of the rest is settled on the ledger first: an orderer takes nothing of such an
+    /// identity, so what is not there after some time never will be.
     async fn without_identity(&self, job: &Job, old: Option<SigningIdentity>, nonce: &Nonce) -> Next {
         let (id, current) = {
             let identities = self.identities.lock();
@@ -454,7 +534,7 @@ impl Uplink {
         let usable = current.filter(|c| id != job.identity && c.certificate().not_after() > unix_now());
         let Some(current) = usable else {
             let reason = "the certificate of this gateway has expired; renew it".to_owned();
-            let pause = self.hold(job, &reason);
+            let pause = self.hold(job, State::EndorsementError, None, &reason);
             return again(State::EndorsementError, reason, pause);
         };
         if job.maybe_sent || self.submitted.lock().contains_key(&job.id) {
@@ -478,7 +558,7 @@ impl Uplink {
         }
         if job.is_batch() {
             let reason =
-                "its certificate has expired; its requests are sent under the renewed one".to_owned();
+                "its certificate is no longer valid; its requests are sent under the renewed one".to_owned();
             return Next::Settle(Outcome::Apart { reason }, Duration::ZERO);
         }
         let rebound = match self.buffer.rebind_job(job, id).await {
@@ -519,3 +599,6 @@ fn known(status: &CommitStatus) -> Outcome {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests;

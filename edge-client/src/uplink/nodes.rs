@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use selvedge_msp::SigningIdentity;
@@ -12,7 +13,9 @@ use selvedge_sdk::{
     Gateway, Invocation, Nonce, PeerAddress, PeerClient, Retry, RpcError, endorsement_policy,
 };
 
-use super::judge::{Failed, failed_in};
+use tokio::time::Instant;
+
+use super::judge::{Failed, Meaning, failed_in, meaning};
 use crate::EdgeError;
 use crate::buffer::State;
 use crate::config::{Endorsers, UplinkConfig, UplinkMode};
@@ -68,8 +71,11 @@ fn tls_files(config: &UplinkConfig) -> Result<Vec<Vec<u8>>, EdgeError> {
 pub(crate) struct Nodes {
     config: UplinkConfig,
     known: Mutex<Arc<Known>>,
-    /// Index of the peer in use; moves on when it fails.
-    preferred: AtomicUsize,
+    /// Index of the peer in use for each channel, the first where none is named; moves on when it fails. A peer may be well
+    /// and not in a channel.
+    preferred: Mutex<HashMap<String, usize>>,
+    /// Index of the peer that was used last.
+    last_used: AtomicUsize,
     gateways: Mutex<HashMap<(IdentityId, usize), Gateway>>,
     direct: Mutex<HashMap<(IdentityId, String), Direct>>,
     /// Clients for questions outside a transaction, by index of the peer.
@@ -77,7 +83,14 @@ pub(crate) struct Nodes {
     /// Held while a channel's configuration or a chaincode's policy is asked for: those who need it as well wait for the one
     /// answer.
     asking: tokio::sync::Mutex<()>,
+    /// A configuration that is doubted is read again if it is so old.
+    read_again: Duration,
+    /// Height of each channel that was seen, at any peer.
+    heights: Mutex<HashMap<String, u64>>,
 }
+
+/// After failures that a change of the channel's configuration would explain, it is read again, but not more often than this.
+const READ_AGAIN: Duration = Duration::from_secs(10);
 
 /// The direct clients of one channel.
 #[derive(Clone)]
@@ -86,6 +99,19 @@ struct Direct {
     info: Arc<ChannelInfo>,
     /// The same with the policies of chaincodes.
     chaincodes: Arc<Mutex<HashMap<String, DirectClient>>>,
+    /// When the configuration was read.
+    read: Instant,
+    /// Something failed that a change of the configuration would explain.
+    doubted: Arc<AtomicBool>,
+}
+
+/// What the peers say of a transaction that none of them has.
+#[derive(Debug)]
+pub(crate) struct Absence {
+    /// The lowest and the highest height of those that answered.
+    pub(crate) heights: (u64, u64),
+    /// Why it may be on the ledger all the same; empty if nothing speaks for it.
+    pub(crate) doubt: String,
 }
 
 /// What an attempt tells while it is under way.
@@ -101,11 +127,14 @@ impl Nodes {
         Ok(Self {
             known: Mutex::new(Arc::new(Known::read(&config)?)),
             config,
-            preferred: AtomicUsize::new(0),
+            preferred: Mutex::default(),
+            last_used: AtomicUsize::new(0),
             gateways: Mutex::default(),
             direct: Mutex::default(),
             clients: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
+            read_again: READ_AGAIN,
+            heights: Mutex::default(),
         })
     }
 
@@ -141,8 +170,8 @@ impl Nodes {
         self.known().peers.iter().map(|n| n.endpoint.clone()).collect()
     }
 
-    fn peer_index(&self) -> usize {
-        self.preferred.load(Ordering::Relaxed) % self.config.peers.len()
+    fn peer_index(&self, channel: &str) -> usize {
+        self.preferred.lock().get(channel).copied().unwrap_or(0)
     }
 
     fn peer_client(&self, index: usize) -> Result<PeerClient, Error> {
@@ -157,16 +186,32 @@ impl Nodes {
         Ok(client)
     }
 
-    /// Address of the peer in use.
+    /// Address of the peer that was used last.
     pub(crate) fn peer(&self) -> &str {
-        &self.config.peers[self.peer_index()].address
+        &self.config.peers[self.last_used.load(Ordering::Relaxed)].address
     }
 
-    /// The peer in use does not answer: the next one is, with fresh addresses and connections.
-    pub(crate) fn move_on(&self) {
-        self.preferred.fetch_add(1, Ordering::Relaxed);
-        self.direct.lock().clear();
-        self.clients.lock().clear();
+    /// How many peers there are to turn to.
+    pub(crate) fn peer_count(&self) -> usize {
+        self.config.peers.len()
+    }
+
+    /// Peer `from` is of no use for a channel: the next one is used, unless somebody has turned away from it already. Whether
+    /// that is news: many requests that were sent to one peer fail one after the other, and say nothing of the next.
+    pub(crate) fn move_on(&self, channel: &str, from: usize) -> bool {
+        let mut preferred = self.preferred.lock();
+        let used = preferred.entry(channel.to_owned()).or_insert(0);
+        if *used != from {
+            return false;
+        }
+        *used = (from + 1) % self.config.peers.len();
+        true
+    }
+
+    /// Nobody answers: the next attempt is made with fresh addresses and connections.
+    pub(crate) fn connect_anew(&self, channel: &str, peer: usize) {
+        self.direct.lock().retain(|(_, of), _| of != channel);
+        self.clients.lock().remove(&peer);
     }
 
     /// Clients of identities that are not needed any more go.
@@ -193,32 +238,68 @@ impl Nodes {
         nonce: &Nonce,
         stages: &impl Stages,
     ) -> Result<CommitStatus, Failed> {
-        let status = match self.config.mode {
-            UplinkMode::Gateway => self.through_gateway(identity, invocation, nonce, stages).await?,
-            UplinkMode::Direct => self.directly(identity, invocation, nonce, stages).await?,
+        let channel = invocation.channel();
+        let peer = self.peer_index(channel);
+        self.last_used.store(peer, Ordering::Relaxed);
+        let attempt = match self.config.mode {
+            UplinkMode::Gateway => {
+                self.through_gateway(peer, identity, invocation, nonce, stages)
+                    .await
+            }
+            UplinkMode::Direct => self.directly(peer, identity, invocation, nonce, stages).await,
         };
-        if status.code == TxValidationCode::EndorsementPolicyFailure {
+        let doubtful = match &attempt {
             // A policy that has changed, or one that the chaincode's definition does not tell.
-            self.forget_policies();
+            Ok(status) => status.code == TxValidationCode::EndorsementPolicyFailure,
+            // Other orderers, roots or policies than those that were read.
+            Err((_, error)) => matches!(
+                error,
+                Error::Ordering { .. } | Error::Endorsement { .. } | Error::PolicyNotMet(_)
+            ),
+        };
+        if doubtful {
+            self.doubt(channel, attempt.is_ok());
         }
+        let failed = |(state, error)| Failed { state, error, peer };
+        let status = attempt.map_err(failed)?;
+        self.saw_height(channel, status.block_number + 1);
         if status.code != TxValidationCode::DuplicateTxid {
             return Ok(status);
         }
         // An earlier attempt got through as well; its verdict is what counts.
         let id = nonce.transaction_id(identity);
-        let known = self
-            .look_up(identity, invocation.channel(), &id)
-            .await
-            .map_err(failed_in(State::CommitError))?;
-        known.ok_or_else(|| {
-            failed_in(State::CommitError)(Error::Request(format!(
-                "transaction {id} is a duplicate of one that no peer knows yet"
-            )))
-        })
+        let known = self.look_up(identity, channel, &id).await;
+        known
+            .map_err(failed_in(State::CommitError))
+            .map_err(failed)?
+            .map_err(|_| {
+                let unknown = Error::Request(format!(
+                    "transaction {id} is a duplicate of one that no peer knows yet"
+                ));
+                failed((State::CommitError, unknown))
+            })
     }
 
-    fn gateway(&self, identity: &SigningIdentity) -> Result<Gateway, Error> {
-        let index = self.peer_index();
+    /// What was read of a channel may not be so any more; the policies of its chaincodes are read again at once if the
+    /// ledger says so, since every further attempt is recorded there.
+    fn doubt(&self, channel: &str, policies: bool) {
+        for ((_, of), direct) in self.direct.lock().iter() {
+            if of == channel {
+                direct.doubted.store(true, Ordering::Relaxed);
+                if policies {
+                    direct.chaincodes.lock().clear();
+                }
+            }
+        }
+    }
+
+    fn saw_height(&self, channel: &str, height: u64) {
+        let mut heights = self.heights.lock();
+        let known = heights.entry(channel.to_owned()).or_default();
+        *known = height.max(*known);
+    }
+
+    fn gateway(&self, index: usize, identity: &SigningIdentity) -> Result<Gateway, Error> {
         let key = (identity_id(identity), index);
         if let Some(gateway) = self.gateways.lock().get(&key) {
             return Ok(gateway.clone());
@@ -231,13 +312,14 @@ impl Nodes {
 
     async fn through_gateway(
         &self,
+        peer: usize,
         identity: &SigningIdentity,
         invocation: &Invocation,
         nonce: &Nonce,
         stages: &impl Stages,
-    ) -> Result<CommitStatus, Failed> {
+    ) -> Result<CommitStatus, (State, Error)> {
         let endorsing = || failed_in(State::EndorsementError);
-        let gateway = self.gateway(identity).map_err(endorsing())?;
+        let gateway = self.gateway(peer, identity).map_err(endorsing())?;
         let proposal = gateway.propose_with(invocation, nonce).map_err(endorsing())?;
         let id = proposal.transaction_id().to_owned();
         match gateway.endorse(&proposal).await {
@@ -266,11 +348,12 @@ impl Nodes {
     /// The client for a chaincode: with its endorsement policy, so that the fewest peers that satisfy it are asked.
     async fn direct_client(
         &self,
+        peer: usize,
         identity: &SigningIdentity,
         channel: &str,
         chaincode: &str,
     ) -> Result<DirectClient, Error> {
-        let direct = self.channel_client(identity, channel).await?;
+        let direct = self.channel_client(peer, identity, channel).await?;
         if self.config.endorsers == Endorsers::All {
             return Ok(direct.client);
         }
@@ -282,7 +365,7 @@ impl Nodes {
         if let Some(client) = asked_before() {
             return Ok(client);
         }
-        let peer = self.peer_client(self.peer_index())?;
+        let peer = self.peer_client(peer)?;
         let policy = match endorsement_policy(&peer, identity, &direct.info, chaincode).await {
             Ok(policy) => Some(policy),
             // Who may not ask for the definition, or asks a peer that has none, gets the endorsements of all.
@@ -300,25 +383,44 @@ impl Nodes {
         Ok(client)
     }
 
-    /// Policies may have changed: they are read again.
-    fn forget_policies(&self) {
-        for direct in self.direct.lock().values() {
-            direct.chaincodes.lock().clear();
-        }
-    }
-
-    async fn channel_client(&self, identity: &SigningIdentity, channel: &str) -> Result<Direct, Error> {
+    async fn channel_client(
+        &self,
+        peer: usize,
+        identity: &SigningIdentity,
+        channel: &str,
+    ) -> Result<Direct, Error> {
         let key = (identity_id(identity), channel.to_owned());
         let asked_before = || self.direct.lock().get(&key).cloned();
-        if let Some(direct) = asked_before() {
+        let good = |direct: &Direct| {
+            !direct.doubted.load(Ordering::Relaxed) || direct.read.elapsed() < self.read_again
+        };
+        if let Some(direct) = asked_before().filter(good) {
             return Ok(direct);
         }
         let _asking = self.asking.lock().await;
-        if let Some(direct) = asked_before() {
+        let before = asked_before();
+        if let Some(direct) = before.clone().filter(good) {
             return Ok(direct);
         }
-        let peer = self.peer_client(self.peer_index())?;
+        let peer = self.peer_client(peer)?;
         let info = ChannelInfo::fetch(&peer, identity, channel).await?;
+        let client = match before {
+            // The connections stay, and what is known of who fails.
+            Some(direct) if direct.info.sequence == info.sequence => direct.client,
+            _ => self.client_for(identity, &info)?,
+        };
+        let direct = Direct {
+            client,
+            info: Arc::new(info),
+            chaincodes: Arc::default(),
+            read: Instant::now(),
+            doubted: Arc::default(),
+        };
+        self.direct.lock().insert(key, direct.clone());
+        Ok(direct)
+    }
+
+    fn client_for(&self, identity: &SigningIdentity, info: &ChannelInfo) -> Result<DirectClient, Error> {
         let known = self.known();
         let endorsers = known.peers.iter().map(|n| PeerAddress {
             msp_id: n.msp_id.clone(),
@@ -338,7 +440,7 @@ impl Nodes {
         } else {
             known.orderers.iter().map(|n| n.endpoint.clone()).collect()
         };
-        let client = DirectClient::new(DirectConfig {
+        DirectClient::new(DirectConfig {
             identity: identity.clone(),
             endorsers: endorsers.collect(),
             orderers,
@@ -346,26 +448,20 @@ impl Nodes {
             msps: Arc::clone(&info.msps),
             policy: None,
             deadlines: self.deadlines(),
-        })?;
-        let direct = Direct {
-            client,
-            info: Arc::new(info),
-            chaincodes: Arc::default(),
-        };
-        self.direct.lock().insert(key, direct.clone());
-        Ok(direct)
+        })
     }
 
     async fn directly(
         &self,
+        peer: usize,
         identity: &SigningIdentity,
         invocation: &Invocation,
         nonce: &Nonce,
         stages: &impl Stages,
-    ) -> Result<CommitStatus, Failed> {
+    ) -> Result<CommitStatus, (State, Error)> {
         let endorsing = || failed_in(State::EndorsementError);
         let channel = invocation.channel();
-        let client = self.direct_client(identity, channel, invocation.chaincode());
+        let client = self.direct_client(peer, identity, channel, invocation.chaincode());
         let client = self
             .in_time(Call::ProcessProposal, client)
             .await
@@ -373,8 +469,8 @@ impl Nodes {
             .map_err(endorsing())?;
         let proposal = client.propose_with(invocation, nonce).map_err(endorsing())?;
         let id = proposal.transaction_id().to_owned();
-        match client.endorse(&proposal).await {
-            Ok(transaction) => {
+        match client.endorse_by(&proposal).await {
+            Ok((transaction, endorsers)) => {
                 stages.reached(State::PendingOrdering);
                 stages
                     .submitting()
@@ -386,14 +482,24 @@ impl Nodes {
                 let listener = listening.map_err(ordering())?;
                 client.submit(&transaction).await.map_err(ordering())?;
                 stages.reached(State::PendingCommit);
-                let told = listener.wait(Some(self.config.deadline)).await;
-                match told {
-                    Err(late @ Error::CommitTimeout { .. }) => {
-                        self.verdict_unheard(identity, channel, &id, late).await
+                let stream = listener.stream();
+                let mut told = listener.wait(Some(self.config.deadline)).await;
+                if let Err(late @ Error::CommitTimeout { .. }) = told {
+                    // The ledger is asked. If it has the transaction, the stream is dead.
+                    told = self
+                        .look_up(identity, channel, &id)
+                        .await
+                        .and_then(|found| found.map_err(|_| late));
+                    if told.is_ok() {
+                        tracing::debug!(%channel, "the stream of commits tells nothing; another is opened");
+                        client.leave_silent(channel, &stream).await;
                     }
-                    told => told,
                 }
-                .map_err(failed_in(State::CommitError))
+                let status = told.map_err(failed_in(State::CommitError))?;
+                if status.is_stale() {
+                    client.avoid(&endorsers);
+                }
+                Ok(status)
             }
             Err(error) if error.retry() == Retry::LookUp => {
                 stages.reached(State::PendingCommit);
@@ -401,7 +507,7 @@ impl Nodes {
                     .look_up(identity, channel, &id)
                     .await
                     .map_err(failed_in(State::CommitError))?;
-                known.ok_or_else(|| failed_in(State::CommitError)(error))
+                known.map_err(|_| failed_in(State::CommitError)(error))
             }
             Err(error) => Err(endorsing()(error)),
         }
@@ -416,48 +522,46 @@ impl Nodes {
             .unwrap_or_else(|_| Err(Error::Rpc(Box::new(RpcError::deadline(call, None, limit)))))
     }
 
-    /// The stream of commits told nothing in time: the ledger is asked. If it has the transaction, the stream is dead, and the
-    /// next attempt opens another one.
-    async fn verdict_unheard(
-        &self,
-        identity: &SigningIdentity,
-        channel: &str,
-        id: &str,
-        late: Error,
-    ) -> Result<CommitStatus, Error> {
-        match self.look_up(identity, channel, id).await? {
-            Some(status) => {
-                tracing::debug!(%channel, "the stream of commits tells nothing; it is opened again");
-                let key = (identity_id(identity), channel.to_owned());
-                self.direct.lock().remove(&key);
-                Ok(status)
-            }
-            None => Err(late),
-        }
-    }
-
-    /// The verdict on a transaction, asked of the peers one after the other; none if those that answer do not know it.
+    /// The verdict on a transaction, asked of the peers one after the other; or what they say of a transaction that none of
+    /// those that answer has.
+    ///
+    /// # Errors
+    /// No peer answers.
     pub(crate) async fn look_up(
         &self,
         identity: &SigningIdentity,
         channel: &str,
         id: &str,
-    ) -> Result<Option<CommitStatus>, Error> {
+    ) -> Result<Result<CommitStatus, Absence>, Error> {
         let mut last = None;
-        let mut unknown = false;
-        let first = self.peer_index();
+        let mut heights: Option<(u64, u64)> = None;
+        let mut silent = Vec::new();
+        let first = self.peer_index(channel);
         let peers = self.config.peers.len();
         for offset in 0..peers {
             let index = (first + offset) % peers;
             let peer = self.peer_client(index)?;
             let asked = tokio::time::timeout(self.config.deadline, verdict_of(&peer, identity, channel, id));
             match asked.await {
-                Ok(Ok(Some(status))) => return Ok(Some(status)),
-                Ok(Ok(None)) => unknown = true,
-                Ok(Err(error)) => last = Some(error),
+                Ok(Ok(Found::Verdict(status))) => {
+                    self.saw_height(channel, status.block_number + 1);
+                    return Ok(Ok(status));
+                }
+                Ok(Ok(Found::NotUpTo(height))) => {
+                    let (lowest, highest) = heights.unwrap_or((height, height));
+                    heights = Some((lowest.min(height), highest.max(height)));
+                }
+                Ok(Err(error)) => {
+                    // One that says no to this gateway will not tell tomorrow either, and is not waited for.
+                    if !matches!(meaning(&error), Meaning::Held | Meaning::Refused) {
+                        silent.push(peer.address().to_owned());
+                    }
+                    last = Some(error);
+                }
                 Err(_) => {
                     // Its connection may be dead without either end knowing.
                     self.clients.lock().remove(&index);
+                    silent.push(peer.address().to_owned());
                     last = Some(Error::CommitTimeout {
                         transaction_id: id.to_owned(),
                         waited_ms: self.config.deadline.as_millis(),
@@ -465,10 +569,23 @@ impl Nodes {
                 }
             }
         }
-        match last {
-            Some(error) if !unknown => Err(not_of_the_contract(error)),
-            _ => Ok(None),
-        }
+        let Some(heights) = heights else {
+            let nobody = || Error::Request("no peer is configured".to_owned());
+            return Err(not_of_the_contract(last.unwrap_or_else(nobody)));
+        };
+        self.saw_height(channel, heights.1);
+        let seen = self.heights.lock().get(channel).copied().unwrap_or_default();
+        let doubt = if !silent.is_empty() {
+            format!("{} may have it, and does not answer", silent.join(", "))
+        } else if heights.1 < seen {
+            format!(
+                "the peers that answer have {} blocks of channel {channel}, and {seen} were seen",
+                heights.1
+            )
+        } else {
+            String::new()
+        };
+        Ok(Err(Absence { heights, doubt }))
     }
 }
 
@@ -487,22 +604,42 @@ fn not_of_the_contract(error: Error) -> Error {
     }
 }
 
+/// What one peer says of a transaction.
+enum Found {
+    Verdict(CommitStatus),
+    /// It is in none of so many first blocks of the channel.
+    NotUpTo(u64),
+}
+
 async fn verdict_of(
     peer: &PeerClient,
     identity: &SigningIdentity,
     channel: &str,
     id: &str,
-) -> Result<Option<CommitStatus>, Error> {
+) -> Result<Found, Error> {
+    // Asked first: what is not there after that is not in these blocks.
+    let height = peer.chain_info(identity, channel).await?.height;
     let processed = match peer.transaction(identity, channel, id).await {
         Ok(processed) => processed,
         // What qscc says of an id that it does not know, ours as Fabric's.
-        Err(Error::Refused { message, .. }) if message.contains("no such transaction") => return Ok(None),
+        Err(Error::Refused { message, .. }) if message.contains("no such transaction") => {
+            return Ok(Found::NotUpTo(height));
+        }
+        // It told the height, so this is about its index and not about who asks.
+        Err(Error::Refused {
+            endorser, message, ..
+        }) => {
+            return Err(Error::Malformed {
+                from: endorser,
+                why: message,
+            });
+        }
         Err(error) => return Err(error),
     };
     let block = peer.block_of(identity, channel, id).await?;
     let code =
         TxValidationCode::try_from(processed.validation_code).unwrap_or(TxValidationCode::InvalidOtherReason);
-    Ok(Some(CommitStatus {
+    Ok(Found::Verdict(CommitStatus {
         transaction_id: id.to_owned(),
         code,
         block_number: block.header.map(|h| h.number).unwrap_or_default(),
@@ -510,20 +647,5 @@ async fn verdict_of(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::judge::{Meaning, meaning};
-    use super::*;
-
-    #[test]
-    fn what_a_peer_does_not_tell_ends_no_request() {
-        let refused = || Error::Refused {
-            endorser: "peer0:7051".into(),
-            status: 500,
-            message: "access denied for [GetChannelConfig][trade]".into(),
-        };
-        assert_eq!(meaning(&refused()), Meaning::Refused, "as the contract's answer");
-        let error = not_of_the_contract(refused());
-        assert_eq!(meaning(&error), Meaning::Held);
-        assert!(error.to_string().contains("access denied"), "{error}");
-    }
-}
+#[path = "nodes_tests.rs"]
+mod tests;
