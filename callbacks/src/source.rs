@@ -1,7 +1,7 @@
 //! Where events come from.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use selvedge_sdk::{
 pub struct SourceError {
     /// For people.
     pub why: String,
-    /// The peer says no to this identity or this channel, and would say so again; otherwise it is a matter of time.
+    /// Every peer says no to this identity or this channel, and would say so again; otherwise it is a matter of time.
     pub refused: bool,
 }
 
@@ -49,11 +49,20 @@ pub trait EventSource: Send + Sync + 'static {
 /// Names the identity that an owner's events are read under.
 type IdentityOf = dyn Fn(&str) -> Option<ClientIdentity> + Send + Sync;
 
-/// Events from the gateway services of peers: one is used, the others stand by.
+/// Which peer a channel's events come from.
+#[derive(Debug, Default)]
+struct Place {
+    /// Index of the peer in use.
+    peer: usize,
+    /// Peers that said no since one last said yes: one may only not be in the channel.
+    refused: BTreeSet<usize>,
+}
+
+/// Events from the gateway services of peers: one is used for a channel, the others stand by.
 pub struct GatewaySource {
     /// Each with its connection, made on first use.
     peers: Mutex<Vec<(Endpoint, Option<Gateway>)>>,
-    preferred: AtomicUsize,
+    places: Mutex<HashMap<String, Place>>,
     identity_of: Arc<IdentityOf>,
 }
 
@@ -83,7 +92,7 @@ impl GatewaySource {
     ) -> Self {
         Self {
             peers: Mutex::new(unconnected(peers)),
-            preferred: AtomicUsize::new(0),
+            places: Mutex::default(),
             identity_of: Arc::new(identity_of),
         }
     }
@@ -91,14 +100,15 @@ impl GatewaySource {
     /// Reads from these peers from the next stream on, with new connections; streams that are open go on.
     pub fn replace_peers(&self, peers: Vec<Endpoint>) {
         *self.peers.lock() = unconnected(peers);
+        self.places.lock().clear();
     }
 
-    fn gateway(&self, owner: &str) -> Result<(usize, Gateway), SourceError> {
+    fn gateway(&self, owner: &str, channel: &str) -> Result<(usize, Gateway), SourceError> {
         let refused = |why: String| SourceError { why, refused: true };
         let identity = (self.identity_of)(owner)
             .ok_or_else(|| refused(format!("there is no identity to read events under for '{owner}'")))?;
+        let index = self.places.lock().get(channel).map_or(0, |place| place.peer);
         let mut peers = self.peers.lock();
-        let index = self.preferred.load(Ordering::Relaxed) % peers.len().max(1);
         let (endpoint, place) = peers
             .get_mut(index)
             .ok_or_else(|| refused("no peer is configured".to_owned()))?;
@@ -118,29 +128,47 @@ impl GatewaySource {
         Ok((index, gateway.with_identity(identity)))
     }
 
-    /// Turns to the next peer, unless another caller has done so already.
-    fn failed(&self, index: usize, error: &Error) -> SourceError {
+    /// Turns to the next peer for a channel, unless another caller has done so already.
+    fn failed(&self, channel: &str, index: usize, error: &Error) -> SourceError {
+        let count = self.peers.lock().len().max(1);
+        let mut places = self.places.lock();
+        let place = places.entry(channel.to_owned()).or_default();
+        if place.peer == index {
+            place.peer = (index + 1) % count;
+            tracing::debug!(%channel, %error, "turning to the next peer for events");
+        }
         let refused = is_refusal(error);
-        if !refused {
-            let count = self.peers.lock().len().max(1);
-            let seen = self.preferred.load(Ordering::Relaxed);
-            if seen % count == index {
-                let turned = self.preferred.compare_exchange(
-                    seen,
-                    seen.wrapping_add(1),
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                );
-                // Losing this race means that another caller has turned.
-                if turned.is_ok() {
-                    tracing::debug!(%error, "turning to the next peer for events");
-                }
-            }
+        if refused {
+            place.refused.insert(index);
         }
         SourceError {
             why: error.to_string(),
-            refused,
+            refused: refused && place.refused.len() >= count,
         }
+    }
+
+    fn works(&self, channel: &str) {
+        if let Some(place) = self.places.lock().get_mut(channel) {
+            place.refused.clear();
+        }
+    }
+
+    async fn height_at(&self, owner: &str, channel: &str) -> Result<u64, SourceError> {
+        let (index, gateway) = self.gateway(owner, channel)?;
+        let ask = Invocation::new(channel, "qscc", "GetChainInfo").arg(channel);
+        let answer = gateway
+            .evaluate(&ask)
+            .await
+            .map_err(|e| self.failed(channel, index, &e))?;
+        let info = common::BlockchainInfo::decode(answer).map_err(|e| SourceError {
+            why: format!(
+                "{} does not tell the height of channel {channel}: {e}",
+                gateway.address()
+            ),
+            refused: false,
+        })?;
+        self.works(channel);
+        Ok(info.height)
     }
 }
 
@@ -167,7 +195,8 @@ impl EventStream for GatewayStream {
     async fn next(&mut self) -> Result<ChaincodeEvent, SourceError> {
         self.events.next().await.map_err(|e| SourceError {
             why: e.to_string(),
-            refused: is_refusal(&e),
+            // Whether all say so shows when it is opened again.
+            refused: false,
         })
     }
 }
@@ -175,17 +204,14 @@ impl EventStream for GatewayStream {
 #[async_trait]
 impl EventSource for GatewaySource {
     async fn height(&self, owner: &str, channel: &str) -> Result<u64, SourceError> {
-        let (index, gateway) = self.gateway(owner)?;
-        let ask = Invocation::new(channel, "qscc", "GetChainInfo").arg(channel);
-        let answer = gateway.evaluate(&ask).await.map_err(|e| self.failed(index, &e))?;
-        let info = common::BlockchainInfo::decode(answer).map_err(|e| SourceError {
-            why: format!(
-                "{} does not tell the height of channel {channel}: {e}",
-                gateway.address()
-            ),
-            refused: false,
-        })?;
-        Ok(info.height)
+        let others = self.peers.lock().len().saturating_sub(1);
+        for _ in 0..others {
+            match self.height_at(owner, channel).await {
+                Err(error) if !error.refused => {}
+                settled => return settled,
+            }
+        }
+        self.height_at(owner, channel).await
     }
 
     async fn open(
@@ -195,12 +221,17 @@ impl EventSource for GatewaySource {
         chaincode: &str,
         after: &Checkpoint,
     ) -> Result<Box<dyn EventStream>, SourceError> {
-        let (index, gateway) = self.gateway(owner)?;
+        let (index, gateway) = self.gateway(owner, channel)?;
         let from = EventsFrom::After(after.clone());
         let events = gateway
             .chaincode_events(channel, chaincode, from)
             .await
-            .map_err(|e| self.failed(index, &e))?;
+            .map_err(|e| self.failed(channel, index, &e))?;
+        self.works(channel);
         Ok(Box::new(GatewayStream { events }))
     }
 }
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;
