@@ -8,15 +8,21 @@
 )]
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use bytes::Bytes;
+use selvedge_comm::Method;
 use selvedge_proto::selvedge::cluster as between;
 use selvedge_proto::selvedge::cluster::cluster_client::ClusterClient;
 use selvedge_proto::{Message, common, protos};
 use selvedge_sdk::{
     ClientIdentity, ClientTls, Discovery, Endpoint, EventsFrom, Invocation, Seek, TlsIdentity,
 };
-use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, crooked};
+use selvedge_system_tests::{
+    CHANNEL, Device, Edge, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, crooked, eventually, http,
+    json,
+};
+use serde_json::{Value, json as value};
 
 /// Of the second organisation alone.
 const SECRET: &str = "secret";
@@ -226,6 +232,60 @@ async fn discovery_finds_what_members_may_see(network: &Network) {
     );
 }
 
+/// The contract that the peers have runs on the members' channel as well.
+async fn define_probe(network: &Network) {
+    for step in ["approve", "commit"] {
+        let definition = [
+            "--as",
+            "Admin@org2.example.com",
+            "--channel",
+            SECRET,
+            "--name",
+            "probe",
+            "--policy",
+            "OR('Org2MSP.peer')",
+        ];
+        let done = network
+            .cli(&[&["chaincode", step][..], &definition].concat())
+            .await;
+        done.unwrap_or_else(|e| panic!("{step}: {e}"));
+    }
+}
+
+/// What a device hands to an edge gateway is committed through the second of its peers; what goes to the channel of all
+/// stays with the first.
+async fn first_peer_is_no_member(network: &Network, mode: &str) {
+    let device = Device {
+        name: mode.to_owned(),
+        msp_id: "Org2MSP".to_owned(),
+        msp_dir: network.user_dir(MEMBER).join("msp"),
+    };
+    let (first, second) = (network.address(ORG1_PEER), network.address(ORG2_PEER));
+    let peers = [(ORG1_PEER, first.as_str()), (ORG2_PEER, second.as_str())];
+    let settings = value!({ "uplink": { "mode": mode } });
+    let edge = Edge::start_with(network, mode, &device, &peers, &settings).await;
+    let url = format!("{}/v1/transactions", edge.url());
+    for (channel, peer) in [(SECRET, &second), (CHANNEL, &first), (SECRET, &second)] {
+        let put =
+            value!({ "channel": channel, "chaincode": "probe", "function": "put", "args": [mode, "1"] });
+        let answer = http(Method::POST, &url, &put).await.unwrap();
+        assert_eq!(answer.status.as_u16(), 202);
+        let id = json(&answer.body)["id"].as_u64().unwrap();
+        eventually("it is committed", Duration::from_secs(60), || async {
+            let answer = http(Method::GET, &format!("{url}/{id}"), &Value::Null).await?;
+            let view = json(&answer.body);
+            if view["state"] == "committed" {
+                Ok(())
+            } else {
+                Err(view.to_string())
+            }
+        })
+        .await;
+        let status = edge.status().await.unwrap();
+        assert_eq!(status["uplink"]["peer"], peer.as_str(), "{channel}: {status}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_is_its_members_alone() {
     let network = Network::up(Options {
@@ -253,6 +313,18 @@ async fn a_channel_is_its_members_alone() {
     case("nobody", cannot_tell(&network, &nobody)).await;
     let forger = crooked::Wish::client("Org2MSP", "forger").issue(&crooked::rogue_authority());
     case("a forger", cannot_tell(&network, &forger)).await;
+    case(
+        "a contract of the second organisation alone",
+        define_probe(&network),
+    )
+    .await;
+    for mode in ["gateway", "direct"] {
+        case(
+            &format!("an edge gateway whose first peer is no member, {mode} mode"),
+            first_peer_is_no_member(&network, mode),
+        )
+        .await;
+    }
     checker::check(&network).await;
     checker::check_channel(&network, SECRET, MEMBER, &[ORG2_PEER]).await;
     network.down().await;
