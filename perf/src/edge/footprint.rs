@@ -6,7 +6,7 @@ use super::{Bench, Figure, Gateway, Uplink, folder, payload_bytes};
 use crate::error::PerfError;
 
 const SIZE_LIMIT: u64 = 12_000_000;
-const RESIDENT_LIMIT_KIB: u64 = 20_000;
+const RESIDENT_LIMIT_KIB: u64 = 20_000_000 / 1024;
 const BACKLOG_LIMIT: u64 = 1_000_000_000;
 /// "In seconds", in the words.
 const START_LIMIT_SECONDS: u64 = 10;
@@ -40,17 +40,22 @@ pub(crate) async fn buffer(bench: &Bench, readings: u64) -> Result<Vec<Figure>, 
     let empty = gateway.resident_kib();
     gateway.fill(0, readings).await?;
     let full = gateway.resident_kib();
+    let settled = gateway.settled_kib().await;
     gateway.power_cut().await?;
-    let again = gateway.resident_kib();
+    let again = gateway.settled_kib().await;
     let each = gateway.buffer_bytes() / readings.max(1);
     let limit = payload_bytes() * 3 / 2 + 100;
     Ok(vec![
         Figure::plain("resident memory, empty buffer", format!("{empty} KiB")),
-        Figure::limited(
-            format!("resident memory, {readings} readings buffered"),
-            format!("{RESIDENT_LIMIT_KIB} KiB"),
+        Figure::plain(
+            format!("the same when the last of {readings} readings has just been taken"),
             format!("{full} KiB"),
-            full < RESIDENT_LIMIT_KIB,
+        ),
+        Figure::limited(
+            format!("resident memory, {readings} readings buffered, idle again"),
+            format!("{RESIDENT_LIMIT_KIB} KiB"),
+            format!("{settled} KiB"),
+            settled < RESIDENT_LIMIT_KIB,
         ),
         Figure::limited(
             format!("the same after a kill and a start with {readings} readings"),

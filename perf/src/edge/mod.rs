@@ -24,6 +24,10 @@ use crate::machine;
 /// Readings in one call.
 const LIST: u64 = 500;
 const POLL: Duration = Duration::from_millis(50);
+/// Memory that has not changed for so long stays as it is.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
+/// How long memory may go on changing.
+const LONGEST_UNREST: Duration = Duration::from_secs(60);
 
 /// One line of the report.
 #[derive(Debug, Clone)]
@@ -342,6 +346,20 @@ impl Gateway {
     /// Resident memory in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         machine::resident_kib(self.child.id()).map_or(0, |(now, _)| now)
+    }
+
+    /// Resident memory in KiB once it stays the same: an idle gateway gives back what it needed only to take readings.
+    pub(crate) async fn settled_kib(&self) -> u64 {
+        let start = Instant::now();
+        let (mut last, mut since) = (self.resident_kib(), start);
+        while since.elapsed() < SETTLED_AFTER && start.elapsed() < LONGEST_UNREST {
+            tokio::time::sleep(POLL).await;
+            let now = self.resident_kib();
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+        }
+        last
     }
 
     /// Bytes that the kernel wrote to a disk for it (`write_bytes` of `/proc/PID/io`: whole pages).
