@@ -94,13 +94,23 @@ async fn not_yet() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": why }))).into_response()
 }
 
+/// Not what a crash leaves of one, under a name that begins with a dot.
+fn is_certificate(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    !name.starts_with('.')
+}
+
 /// Enrols a gateway that has no identity, if it is configured to; whether it did. Resolves only when that is done: a
 /// registrar may take days.
 pub(crate) async fn enroll_if_new(config: &EdgeConfig) -> Result<bool, EdgeError> {
     let Some(enrollment) = &config.enrollment else {
         return Ok(false);
     };
-    if config.msp_dir.join("signcerts").exists() {
+    // The certificate is written last, and the folder before it.
+    let certificates = std::fs::read_dir(config.msp_dir.join("signcerts"));
+    if certificates
+        .is_ok_and(|mut files| files.any(|file| file.is_ok_and(|file| is_certificate(&file.path()))))
+    {
         return Ok(false);
     }
     let (key, opener) = keys(enrollment)?;

@@ -239,7 +239,8 @@ pub struct MspDirContents {
     pub node_ous: bool,
 }
 
-/// Writes an MSP folder; existing files of the same names are replaced, others stay.
+/// Writes an MSP folder; existing files of the same names are replaced, others stay. The holder's certificate comes last: where
+/// it is, all the rest is, also after a power cut.
 ///
 /// # Errors
 /// When something cannot be written.
@@ -259,9 +260,6 @@ pub fn write_msp_dir(dir: &Path, contents: &MspDirContents) -> Result<(), DirErr
     for (name, crl) in &contents.crls {
         write(&dir.join("crls").join(name), crl.as_bytes())?;
     }
-    if let Some((name, certificate)) = &contents.signcert {
-        write(&dir.join("signcerts").join(name), certificate.to_pem().as_bytes())?;
-    }
     if let Some(key) = &contents.key {
         key.write_file(
             &dir.join("keystore")
@@ -270,6 +268,9 @@ pub fn write_msp_dir(dir: &Path, contents: &MspDirContents) -> Result<(), DirErr
     }
     if contents.node_ous {
         write(&dir.join("config.yaml"), node_ous_yaml(contents)?.as_bytes())?;
+    }
+    if let Some((name, certificate)) = &contents.signcert {
+        write(&dir.join("signcerts").join(name), certificate.to_pem().as_bytes())?;
     }
     Ok(())
 }

@@ -171,3 +171,28 @@ fn what_is_missing_is_named() {
         .unwrap();
     assert!(SigningIdentity::from_msp_dir("Org1MSP", dir.path()).is_ok());
 }
+
+#[test]
+fn a_certificate_stands_only_where_all_the_rest_does() {
+    let org = Org::new("Org1MSP");
+    let user = org.holder("user", &["client"]);
+    let contents = MspDirContents {
+        cacerts: named("ca.pem", org.ca.certificate()),
+        signcert: Some(("user.pem".to_owned(), user.certificate().clone())),
+        key: Some(user.key().clone()),
+        node_ous: true,
+        ..MspDirContents::default()
+    };
+    // Writing ends half-way, at the key or at the configuration.
+    for blocked in ["keystore", "config.yaml"] {
+        let dir = tempfile::tempdir().unwrap();
+        let obstacle = dir.path().join(blocked);
+        if blocked == "keystore" {
+            std::fs::write(&obstacle, "").unwrap();
+        } else {
+            std::fs::create_dir(&obstacle).unwrap();
+        }
+        assert!(write_msp_dir(dir.path(), &contents).is_err(), "{blocked}");
+        assert!(!dir.path().join("signcerts").exists(), "{blocked}");
+    }
+}
