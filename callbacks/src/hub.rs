@@ -316,7 +316,8 @@ impl Hub {
             halt: None,
         };
         if known.is_none() {
-            // The place first: a subscription without one begins now.
+            // The place first: a subscription without one begins now, and not where an earlier one of its name was.
+            self.store.forget_place(&id)?;
             let mut place = self.store.place(&id)?;
             match &new.from {
                 StartAt::Now => {}

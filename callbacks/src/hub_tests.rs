@@ -299,6 +299,29 @@ async fn a_restart_leaves_no_gap_not_even_before_the_first_event() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_was_left_behind_is_not_that_of_a_new_subscription() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::new();
+    ledger.commit("old");
+    let mut receiver = Receiver::start().await;
+    let hub = hub_with(&ledger, folder.path(), settings());
+    // A crash between the removal of a subscription's two files leaves its place.
+    let mut left = selvedge_sdk::FileCheckpointer::open(&folder.path().join("s1.place")).unwrap();
+    left.store(Checkpoint::default()).unwrap();
+    hub.create("o", subscription("s1", &receiver.url, "", StartAt::Now))
+        .await
+        .unwrap();
+    while hub.get("o", "s1").unwrap().place.is_none() {
+        tokio::task::yield_now().await;
+    }
+    ledger.commit("new");
+    assert_eq!(receiver.next_taken().await.1, "new");
+    hub.remove("o", "s1").await.unwrap();
+    assert!(!folder.path().join("s1.place").exists());
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_receiver_is_suspended_and_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::new();

@@ -108,12 +108,22 @@ impl Store {
 
     /// Removes a subscription: first what it is, so that a crash in between leaves a place that nobody looks at.
     pub(crate) fn remove(&self, id: &str) -> Result<(), CallbackError> {
-        for path in [self.file(id), self.place_file(id)] {
-            match std::fs::remove_file(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&path)(e)),
-                _ => {}
-            }
+        self.delete(&self.file(id))?;
+        self.delete(&self.place_file(id))
+    }
+
+    /// Removes a place that was left of an earlier subscription of this name.
+    pub(crate) fn forget_place(&self, id: &str) -> Result<(), CallbackError> {
+        self.delete(&self.place_file(id))
+    }
+
+    /// When this returns, the file is gone also after a power cut.
+    fn delete(&self, path: &Path) -> Result<(), CallbackError> {
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed
+                .and_then(|()| std::fs::File::open(&self.dir)?.sync_all())
+                .map_err(file_error(path)),
         }
-        Ok(())
     }
 }
