@@ -15,7 +15,8 @@ use crate::values::{GroupView, names};
 pub struct ApplicationOrg {
     /// Its MSP id, which need not be the name of its group.
     pub msp_id: String,
-    /// Addresses (host, port) at which other organisations find its peers.
+    /// Addresses (host, port) at which other organisations find its peers; without those that are no address, which a
+    /// configuration may hold (Fabric does not look at them).
     pub anchor_peers: Vec<(String, u16)>,
     /// Names of the policies its group has, such as `Endorsement`.
     pub policies: Vec<String>,
@@ -86,6 +87,12 @@ impl ApplicationConfig {
     }
 }
 
+/// Host and port of an anchor peer; `None` where they are no address.
+pub(crate) fn anchor_address(anchor: &protos::AnchorPeer) -> Option<(String, u16)> {
+    let port = u16::try_from(anchor.port).ok().filter(|port| *port != 0)?;
+    (!anchor.host.is_empty()).then(|| (anchor.host.clone(), port))
+}
+
 impl ApplicationOrg {
     fn read(view: GroupView<'_>, msp_id: String) -> Result<Self, ConfigError> {
         view.only_values(
@@ -93,19 +100,7 @@ impl ApplicationOrg {
             "an organisation of the application has MSP and AnchorPeers",
         )?;
         let anchors: protos::AnchorPeers = view.read(names::ANCHOR_PEERS)?.unwrap_or_default();
-        let mut anchor_peers = Vec::with_capacity(anchors.anchor_peers.len());
-        for anchor in anchors.anchor_peers {
-            let port = u16::try_from(anchor.port)
-                .ok()
-                .filter(|port| *port != 0 && !anchor.host.is_empty());
-            let Some(port) = port else {
-                return Err(view.invalid(
-                    names::ANCHOR_PEERS,
-                    format!("'{}:{}' is no host and port", anchor.host, anchor.port),
-                ));
-            };
-            anchor_peers.push((anchor.host, port));
-        }
+        let anchor_peers = anchors.anchor_peers.iter().filter_map(anchor_address).collect();
         let mut policies: Vec<String> = view.group.policies.keys().cloned().collect();
         policies.sort_unstable();
         Ok(Self {

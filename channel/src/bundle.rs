@@ -79,7 +79,9 @@ impl Bundle {
         Self::from_config_as(NodeRole::Any, channel_id, config)
     }
 
-    /// Reads and checks a configuration for a node of one role (spec 03 §10.2 step 7, §10.4).
+    /// Reads and checks a configuration for a node of one role (spec 03 §10.2 step 7, §10.4): exactly as strictly as
+    /// Fabric, since a node that refuses the configuration of a block halts. What is refused beyond that, before it gets
+    /// into a block, is in the module `strict`.
     ///
     /// # Errors
     /// Names the element that is missing, does not decode or breaks a rule.
@@ -353,7 +355,8 @@ fn gate(role: NodeRole, root: &common::ConfigGroup) -> Result<Capabilities, Conf
 
 fn check_hashing(channel: GroupView<'_>) -> Result<(), ConfigError> {
     let algorithm: common::HashingAlgorithm = channel.require(names::HASHING_ALGORITHM)?;
-    if algorithm.name != "SHA256" {
+    // Nothing is hashed by this choice, in Fabric neither: blocks and proposals are hashed with SHA-256 always.
+    if !["SHA256", "SHA3_256"].contains(&algorithm.name.as_str()) {
         return Err(channel.invalid(
             names::HASHING_ALGORITHM,
             format!("'{}' is not supported, use 'SHA256'", algorithm.name),

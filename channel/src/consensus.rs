@@ -155,7 +155,18 @@ pub fn check_change(before: &OrdererConfig, after: &OrdererConfig) -> Result<(),
 /// # Errors
 /// The type changes while the channel is in normal state.
 pub fn check_type_change(before: &OrdererConfig, after: &OrdererConfig) -> Result<(), ConsensusError> {
-    if before.consensus_type == after.consensus_type || before.in_maintenance() {
+    if before.in_maintenance() {
+        return Ok(());
+    }
+    check_same_type(before, after)
+}
+
+/// Checks that the consensus type stays, as it must on a channel without the capability V1_4_2.
+///
+/// # Errors
+/// The type changes.
+pub fn check_same_type(before: &OrdererConfig, after: &OrdererConfig) -> Result<(), ConsensusError> {
+    if before.consensus_type == after.consensus_type {
         return Ok(());
     }
     Err(ConsensusError::TypeChange {

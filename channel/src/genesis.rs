@@ -18,6 +18,7 @@ use crate::consensus;
 use crate::error::{ConfigError, ConsensusError};
 use crate::orderer::BatchSize;
 use crate::path::{ElementKind, ElementPath};
+use crate::strict;
 use crate::update::now;
 use crate::values::names;
 
@@ -219,6 +220,7 @@ pub fn channel_config(profile: &ChannelProfile) -> Result<common::Config, Genesi
 /// A block that its own nodes could not use must not come into being.
 fn check(profile: &ChannelProfile, config: &common::Config) -> Result<(), GenesisError> {
     let bundle = Bundle::from_config(&profile.channel_id, config.clone())?;
+    strict::check(None, config)?;
     let (Some(orderer), Some(application)) = (bundle.orderer(), bundle.application()) else {
         let missing = ElementPath::new(ElementKind::Group, "/Channel/Orderer");
         return Err(ConfigError::Missing(missing).into());

@@ -10,11 +10,13 @@ use selvedge_msp::policy::{SignedData, Signers, verify_signatures};
 use selvedge_proto::{Bytes, Message, common, go_compat, prost};
 
 use crate::bundle::Bundle;
+use crate::capabilities::Level;
 use crate::consensus;
 use crate::error::UpdateError;
 use crate::path::{
     Element, ElementKind, ElementPath, Elements, ROOT, check_mod_policy, child, elements, resolve_policy,
 };
+use crate::strict;
 use crate::update::diff;
 use crate::values::names;
 use crate::wire;
@@ -63,6 +65,12 @@ fn open_update(channel_id: &str, envelope: &common::Envelope) -> Result<OpenUpda
     Ok(OpenUpdate { update, signed })
 }
 
+/// The elements below a root group; where there is no root, none, not even the root.
+fn elements_of(root: &Option<common::ConfigGroup>) -> Result<Elements<'_>, UpdateError> {
+    let found = root.as_ref().map(elements).transpose()?;
+    Ok(found.unwrap_or_default())
+}
+
 /// The elements an update changes or adds.
 pub(crate) struct Delta<'a> {
     write_set: Elements<'a>,
@@ -74,9 +82,8 @@ pub(crate) struct Delta<'a> {
 pub(crate) fn delta<'a>(
     current: &Elements<'_>,
     update: &'a common::ConfigUpdate,
-    none: &'a common::ConfigGroup,
 ) -> Result<Delta<'a>, UpdateError> {
-    let read_set = elements(update.read_set.as_ref().unwrap_or(none))?;
+    let read_set = elements_of(&update.read_set)?;
     for (path, read) in &read_set {
         let now = current.get(path).ok_or_else(|| UpdateError::ReadSetMissing {
             element: path.clone(),
@@ -89,7 +96,7 @@ pub(crate) fn delta<'a>(
             });
         }
     }
-    let write_set = elements(update.write_set.as_ref().unwrap_or(none))?;
+    let write_set = elements_of(&update.write_set)?;
     let changed: Elements<'a> = write_set
         .iter()
         .filter(|(path, written)| {
@@ -128,26 +135,51 @@ pub(crate) fn delta<'a>(
     Ok(Delta { write_set, changed })
 }
 
+/// What a delta leads to.
+pub(crate) struct Outcome {
+    root: common::ConfigGroup,
+    /// An element of the write set that no group of the new tree names.
+    left_out: Option<ElementPath>,
+}
+
+impl Outcome {
+    /// The new tree, if everything that was written is in it. Fabric looks for what was written among the current and
+    /// the changed elements, where it always is, so this is asked before ordering only.
+    fn complete(self) -> Result<common::ConfigGroup, UpdateError> {
+        match self.left_out {
+            None => Ok(self.root),
+            Some(element) => Err(UpdateError::NotInResult { element }),
+        }
+    }
+}
+
 /// The tree that a delta leads to (spec 03 §10.2 step 6).
-pub(crate) fn result(current: &Elements<'_>, delta: &Delta<'_>) -> Result<common::ConfigGroup, UpdateError> {
+pub(crate) fn result(current: &Elements<'_>, delta: &Delta<'_>) -> Result<Outcome, UpdateError> {
+    let capabilities = ElementPath::new(
+        ElementKind::Value,
+        format!("/{ROOT}/{}/{}", names::ORDERER, names::CAPABILITIES),
+    );
     let mut built = Builder {
         current,
         delta,
         named: BTreeSet::new(),
+        fill_mod_policies: current.contains_key(&capabilities) || delta.changed.contains_key(&capabilities),
     };
     let root = built.group(format!("/{ROOT}"), None)?;
-    match delta.write_set.keys().find(|path| !built.named.contains(*path)) {
-        None => Ok(root),
-        Some(path) => Err(UpdateError::NotInResult {
-            element: path.clone(),
-        }),
-    }
+    let left_out = delta.write_set.keys().find(|path| !built.named.contains(*path));
+    Ok(Outcome {
+        root,
+        left_out: left_out.cloned(),
+    })
 }
 
 struct Builder<'b> {
     current: &'b Elements<'b>,
     delta: &'b Delta<'b>,
     named: BTreeSet<ElementPath>,
+    /// Once the ordering service has capabilities, every update gives all elements that have no mod_policy the policy
+    /// `Admins`: Fabric repairs so the channels of its first version, which could be made without.
+    fill_mod_policies: bool,
 }
 
 impl<'b> Builder<'b> {
@@ -172,25 +204,40 @@ impl<'b> Builder<'b> {
         Ok(found)
     }
 
+    fn mod_policy(&self, given: &str) -> String {
+        let fill = given.is_empty() && self.fill_mod_policies;
+        if fill { names::ADMINS } else { given }.to_owned()
+    }
+
     fn group(&mut self, path: String, holder: Option<&str>) -> Result<common::ConfigGroup, UpdateError> {
         let Element::Group(shape) = self.pick(ElementKind::Group, &path, holder)? else {
             return Ok(common::ConfigGroup::default());
         };
         let mut built = common::ConfigGroup {
             version: shape.version,
-            mod_policy: shape.mod_policy.clone(),
+            mod_policy: self.mod_policy(&shape.mod_policy),
             ..Default::default()
         };
         for name in shape.values.keys() {
             if let Element::Value(value) = self.pick(ElementKind::Value, &child(&path, name), Some(&path))? {
-                built.values.insert(name.clone(), value.clone());
+                let mod_policy = self.mod_policy(&value.mod_policy);
+                let value = common::ConfigValue {
+                    mod_policy,
+                    ..value.clone()
+                };
+                built.values.insert(name.clone(), value);
             }
         }
         for name in shape.policies.keys() {
             if let Element::Policy(policy) =
                 self.pick(ElementKind::Policy, &child(&path, name), Some(&path))?
             {
-                built.policies.insert(name.clone(), policy.clone());
+                let mod_policy = self.mod_policy(&policy.mod_policy);
+                let policy = common::ConfigPolicy {
+                    mod_policy,
+                    ..policy.clone()
+                };
+                built.policies.insert(name.clone(), policy);
             }
         }
         for name in shape.groups.keys() {
@@ -207,10 +254,9 @@ impl<'b> Builder<'b> {
 /// # Errors
 /// The update was not computed from `current`, changes nothing, or breaks a rule of versions or membership.
 pub fn apply(current: &common::Config, update: &common::ConfigUpdate) -> Result<common::Config, UpdateError> {
-    let none = common::ConfigGroup::default();
-    let now = elements(current.channel_group.as_ref().unwrap_or(&none))?;
-    let delta = delta(&now, update, &none)?;
-    let channel_group = Some(result(&now, &delta)?);
+    let now = elements_of(&current.channel_group)?;
+    let delta = delta(&now, update)?;
+    let channel_group = Some(result(&now, &delta)?.complete()?);
     let sequence = current
         .sequence
         .checked_add(1)
@@ -236,15 +282,20 @@ impl Bundle {
     }
 
     /// Judges a config update as [`Bundle::propose_update`] does, and gives the configuration it would lead to. Changes
-    /// nothing: also for tools that want to know beforehand.
+    /// nothing: also for tools that want to know beforehand. Stricter than [`Bundle::validate_config_tx`]: what is refused
+    /// here halts nobody.
     ///
     /// # Errors
     /// Says which element, version, policy or rule stands against it.
     pub fn validate_update(&self, envelope: &common::Envelope) -> Result<Bundle, UpdateError> {
-        let config = self.authorise(envelope)?;
-        let next = Bundle::from_config_as(self.role(), self.channel_id(), config)?;
+        let outcome = self.authorise(envelope)?;
+        let next = self.next(outcome.complete()?)?;
         self.check_transition(&next)?;
+        strict::check(Some(self.config()), next.config())?;
         if let Some(orderer) = next.orderer() {
+            if let Some(before) = self.orderer() {
+                consensus::check_type_change(before, orderer)?;
+            }
             consensus::check(orderer, &next)?;
             if let Some(before) = self.orderer() {
                 consensus::check_change(before, orderer)?;
@@ -254,7 +305,8 @@ impl Bundle {
     }
 
     /// Judges a config transaction as every peer does: its `last_update` must lead from the current configuration to
-    /// exactly the one it carries (spec 03 §10.3). Gives the configuration that is in force from then on.
+    /// exactly the one it carries (spec 03 §10.3). Gives the configuration that is in force from then on. Whatever Fabric's
+    /// peers accept is accepted, were it of no use: a node that refuses a config transaction cannot go on.
     ///
     /// # Errors
     /// Says what stands against it. An honest ordering service emits no such transaction, so the channel cannot go on.
@@ -273,41 +325,44 @@ impl Bundle {
                 proposed: config.sequence,
             });
         }
-        let yielded = self.authorise(last_update)?;
-        if yielded != *config {
-            let first = diff::diff(&yielded, config).into_iter().next();
+        let next = self.next(self.authorise(last_update)?.root)?;
+        if next.config() != config {
+            let first = diff::diff(next.config(), config).into_iter().next();
             let text = first.map_or_else(
                 || "in versions or mod_policies only".to_owned(),
                 |d| d.to_string(),
             );
             return Err(UpdateError::ResultDiffers(text));
         }
-        let next = Bundle::from_config_as(self.role(), self.channel_id(), yielded)?;
         self.check_transition(&next)?;
         Ok(next)
     }
 
-    /// Steps 1 to 6: the configuration that an authorised update leads to.
-    fn authorise(&self, envelope: &common::Envelope) -> Result<common::Config, UpdateError> {
+    /// Steps 1 to 6: the tree that an authorised update leads to.
+    fn authorise(&self, envelope: &common::Envelope) -> Result<Outcome, UpdateError> {
         let open = open_update(self.channel_id(), envelope)?;
-        let none = common::ConfigGroup::default();
-        let current = elements(self.config().channel_group.as_ref().unwrap_or(&none))?;
-        let delta = delta(&current, &open.update, &none)?;
+        let current = elements_of(&self.config().channel_group)?;
+        let delta = delta(&current, &open.update)?;
         let signers = verify_signatures(self.msps(), &open.signed);
         for path in delta.changed.keys() {
             if let Some(now) = current.get(path) {
                 self.authorise_element(path, *now, &signers)?;
             }
         }
-        let channel_group = Some(result(&current, &delta)?);
+        result(&current, &delta)
+    }
+
+    /// The configuration of a tree that follows this one.
+    fn next(&self, root: common::ConfigGroup) -> Result<Bundle, UpdateError> {
         let sequence = self
             .sequence()
             .checked_add(1)
             .ok_or(UpdateError::SequenceExhausted)?;
-        Ok(common::Config {
+        let config = common::Config {
             sequence,
-            channel_group,
-        })
+            channel_group: Some(root),
+        };
+        Ok(Bundle::from_config_as(self.role(), self.channel_id(), config)?)
     }
 
     /// Asks the policy that the element has now; a new one has no say in its own creation (spec 03 §10.2 step 4).
@@ -340,7 +395,10 @@ impl Bundle {
         };
         if let Some(before) = self.orderer() {
             let after = next.orderer().ok_or_else(|| gone(names::ORDERER))?;
-            consensus::check_type_change(before, after)?;
+            // With the capability, whether the channel is in maintenance is the ordering service's concern alone.
+            if !self.capabilities().at_least(Level::V1_4_2) {
+                consensus::check_same_type(before, after)?;
+            }
             for (group, msp_id) in &before.orgs {
                 check_msp_id(names::ORDERER, group, msp_id, after.orgs.get(group))?;
             }

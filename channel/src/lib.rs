@@ -31,6 +31,7 @@ mod judge;
 mod orderer;
 mod path;
 mod policy;
+mod strict;
 pub mod update;
 mod values;
 pub mod verify;

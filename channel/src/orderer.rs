@@ -34,9 +34,9 @@ pub struct OrdererConfig {
     pub batch_size: BatchSize,
     /// How long a message may wait for its batch.
     pub batch_timeout: Duration,
-    /// `etcdraft` or `BFT`.
+    /// `etcdraft` or `BFT`; empty where the configuration names none.
     pub consensus_type: String,
-    /// Normal, or maintenance while the consensus type is being changed.
+    /// Normal, or maintenance while the consensus type is being changed. A state that does not exist is normal.
     pub consensus_state: orderer::consensus_type::State,
     /// The consensus type's own metadata, as it stands in the configuration.
     pub consensus_metadata: Bytes,
@@ -70,13 +70,9 @@ impl OrdererConfig {
     /// Reads the group; `orgs` are its organisations' MSP ids by group name.
     pub(crate) fn read(view: GroupView<'_>, orgs: BTreeMap<String, String>) -> Result<Self, ConfigError> {
         view.only_values(VALUES, "it is no value of the orderer group")?;
-        let consensus: orderer::ConsensusType = view.require(names::CONSENSUS_TYPE)?;
-        let consensus_state = orderer::consensus_type::State::try_from(consensus.state).map_err(|_| {
-            view.invalid(
-                names::CONSENSUS_TYPE,
-                format!("state {} is unknown", consensus.state),
-            )
-        })?;
+        // Fabric goes on with neither type nor state; `strict` is where a proposed change is refused for it.
+        let consensus: orderer::ConsensusType = view.read(names::CONSENSUS_TYPE)?.unwrap_or_default();
+        let consensus_state = orderer::consensus_type::State::try_from(consensus.state).unwrap_or_default();
         // Peers treat the metadata as opaque, so what does not decode here is judged only where it matters: in
         // `consensus::check`.
         let raft = (consensus.r#type == ETCDRAFT)

@@ -24,8 +24,8 @@ pub enum Policy {
 pub struct ImplicitMeta {
     /// Name of the policy that is asked of each sub-group.
     pub sub_policy: String,
-    /// ANY, ALL or MAJORITY.
-    pub rule: common::implicit_meta_policy::Rule,
+    /// ANY, ALL or MAJORITY; `None` for a number that stands for no rule.
+    pub rule: Option<common::implicit_meta_policy::Rule>,
     /// How many sub-policies must be satisfied.
     pub threshold: usize,
     /// Absolute paths of the sub-policies, one for each direct sub-group, in order. One that does not exist rejects.
@@ -163,10 +163,14 @@ impl PolicyTree {
             None => false,
             Some(Policy::Signature(policy)) => policy.is_satisfied(msps, signers),
             Some(Policy::ImplicitMeta(meta)) => {
-                let satisfied = meta
+                let mut satisfied = meta
                     .sub_paths
                     .iter()
                     .filter(|sub| self.is_satisfied(sub, msps, signers));
+                if meta.rule.is_none() {
+                    // Fabric counts down from a threshold of 0 and asks whether the count stands at 0 in the end.
+                    return satisfied.next().is_none();
+                }
                 satisfied.take(meta.threshold).count() >= meta.threshold
             }
         }
@@ -241,8 +245,7 @@ fn compile(
         Ok(common::policy::PolicyType::ImplicitMeta) => {
             let meta: common::ImplicitMetaPolicy = go_compat::decode(message.value.clone())
                 .map_err(|e| form(format!("its ImplicitMetaPolicy does not decode: {e}")))?;
-            let rule = common::implicit_meta_policy::Rule::try_from(meta.rule)
-                .map_err(|_| form(format!("implicit-meta rule {} is unknown", meta.rule)))?;
+            let rule = common::implicit_meta_policy::Rule::try_from(meta.rule).ok();
             let sub_paths: Vec<String> = sub_groups
                 .iter()
                 .map(|name| format!("{group}/{name}/{}", meta.sub_policy))
@@ -261,16 +264,18 @@ fn compile(
     }
 }
 
-/// How many of `count` sub-policies a rule asks for; none where there are none (spec 02 §14.2).
-fn threshold(rule: common::implicit_meta_policy::Rule, count: usize) -> usize {
+/// How many of `count` sub-policies a rule asks for; none where there are none (spec 02 §14.2), or where the rule is
+/// unknown: a configuration may hold such a policy.
+fn threshold(rule: Option<common::implicit_meta_policy::Rule>, count: usize) -> usize {
     use common::implicit_meta_policy::Rule;
     if count == 0 {
         return 0;
     }
     match rule {
-        Rule::Any => 1,
-        Rule::All => count,
-        Rule::Majority => count / 2 + 1,
+        Some(Rule::Any) => 1,
+        Some(Rule::All) => count,
+        Some(Rule::Majority) => count / 2 + 1,
+        None => 0,
     }
 }
 
@@ -291,9 +296,10 @@ mod tests {
             (5, 1, 5, 3),
         ];
         for (count, any, all, majority) in table {
-            assert_eq!(threshold(Rule::Any, count), any);
-            assert_eq!(threshold(Rule::All, count), all);
-            assert_eq!(threshold(Rule::Majority, count), majority);
+            assert_eq!(threshold(Some(Rule::Any), count), any);
+            assert_eq!(threshold(Some(Rule::All), count), all);
+            assert_eq!(threshold(Some(Rule::Majority), count), majority);
+            assert_eq!(threshold(None, count), 0);
         }
     }
 }

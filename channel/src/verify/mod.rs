@@ -11,7 +11,7 @@ use selvedge_proto::{
     Bytes, METADATA_SLOTS, Message, block_data_hash, block_header_bytes, common, go_compat, msp,
 };
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, NodeRole};
 use crate::error::ConfigError;
 use crate::policy::PolicyRefusal;
 use crate::wire;
@@ -282,6 +282,18 @@ pub(crate) fn config_envelope_of(
     let envelope =
         go_compat::decode(data).map_err(|e| not(format!("its ConfigEnvelope does not decode: {e}")))?;
     Ok((header.channel_id, envelope))
+}
+
+/// The configuration that a block brings, under which the blocks after it are verified; `None` where it brings none. A
+/// config transaction without content is refused by itself (INVALID_CONFIG_TRANSACTION) and changes nothing.
+///
+/// # Errors
+/// The block brings a configuration that cannot be used.
+pub fn brought_config(role: NodeRole, block: &common::Block) -> Result<Option<Bundle>, ConfigError> {
+    match single_config(block) {
+        Some((_, data)) if !data.is_empty() => Bundle::from_config_block_as(role, block).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// Content of a config block.

@@ -15,4 +15,5 @@ mod network;
 mod policies;
 mod properties;
 mod rules;
+mod strict;
 mod transitions;

@@ -66,6 +66,32 @@ fn rules_count_sub_groups() {
     }
 }
 
+/// As Fabric evaluates it: the count that starts at 0 must be 0 in the end.
+#[test]
+fn a_rule_that_does_not_exist_is_met_by_those_who_meet_no_sub_policy() {
+    let network = Network::new();
+    let unknown = || {
+        let mut policy = implicit("Writers", Rule::Any);
+        let meta = common::ImplicitMetaPolicy {
+            sub_policy: "Writers".to_owned(),
+            rule: 99,
+        };
+        policy.value = meta.encode_to_vec().into();
+        policy
+    };
+    let one = network.org1.identity("client");
+    let met = |path: &str, signers: &[&SigningIdentity]| {
+        let bundle = with_policy(&network, path, "Test", unknown());
+        let name = format!("{path}/Test");
+        bundle.evaluate_signed(&name, &signed_by(signers)).is_ok()
+    };
+    assert!(met("/Channel/Application", &[]));
+    assert!(!met("/Channel/Application", &[&one]));
+    // Without sub-groups it is met always.
+    assert!(met("/Channel/Application/Org1", &[]));
+    assert!(met("/Channel/Application/Org1", &[&one]));
+}
+
 #[test]
 fn a_missing_sub_policy_rejects() {
     let network = Network::new();
@@ -219,8 +245,6 @@ fn policies_that_cannot_work_make_the_configuration_unusable() {
         r#type: common::policy::PolicyType::Signature as i32,
         value: envelope.encode_to_vec().into(),
     };
-    let mut unknown_rule = implicit("Admins", Rule::Any);
-    unknown_rule.value = vec![0x10, 9].into();
     let bad = [
         signature(&versioned),
         signature(&common::SignaturePolicyEnvelope::default()),
@@ -232,7 +256,6 @@ fn policies_that_cannot_work_make_the_configuration_unusable() {
             r#type: 3,
             value: vec![0xff].into(),
         },
-        unknown_rule,
         common::Policy::default(),
     ];
     for policy in bad {

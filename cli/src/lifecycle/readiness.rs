@@ -66,9 +66,10 @@ fn needed(bundle: &Bundle) -> Option<(usize, String)> {
     match bundle.policy(POLICY) {
         Some(Policy::ImplicitMeta(meta)) => {
             let rule = match meta.rule {
-                Rule::Any => "any one",
-                Rule::All => "all",
-                Rule::Majority => "a majority",
+                Some(Rule::Any) => "any one",
+                Some(Rule::All) => "all",
+                Some(Rule::Majority) => "a majority",
+                None => return None,
             };
             Some((meta.threshold, format!("{rule} of {}", meta.sub_paths.len())))
         }
