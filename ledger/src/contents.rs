@@ -53,14 +53,15 @@ pub(crate) fn codes(block: &common::Block) -> Result<Vec<TxValidationCode>, Ledg
 }
 
 /// The id that a transaction is indexed by (spec 03 §3, end): the one in the channel header be it wrong, else the one
-/// computed from the signature header; `None` where payload or headers do not decode.
+/// computed from the signature header; `None` where what it is taken from does not decode.
 pub fn indexed_tx_id(envelope: &Bytes) -> Option<String> {
     let (_, header, channel_header) = open(envelope)?;
-    let signature_header: common::SignatureHeader = go_compat::decode(header.signature_header).ok()?;
-    if channel_header.tx_id.is_empty() {
-        return Some(compute_tx_id(&signature_header.nonce, &signature_header.creator));
+    // The signature header is asked only where it is needed: one that does not decode keeps no id from being taken.
+    if !channel_header.tx_id.is_empty() {
+        return Some(channel_header.tx_id);
     }
-    Some(channel_header.tx_id)
+    let signature_header: common::SignatureHeader = go_compat::decode(header.signature_header).ok()?;
+    Some(compute_tx_id(&signature_header.nonce, &signature_header.creator))
 }
 
 /// Payload data, header and channel header of a serialised envelope.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use selvedge_channel::verify::{BlockRefusal, BlockVerifier, is_config_block};
+use selvedge_channel::verify::{BlockRefusal, BlockVerifier, brought_config};
 use selvedge_channel::{Bundle, ConfigError, NodeRole};
 use selvedge_ledger::{BlockFiles, BlockStoreError, LedgerError, commit_hash};
 use selvedge_proto::protos::TxValidationCode;
@@ -314,8 +314,7 @@ fn verify_blocks(
                 number,
                 source: Box::new(source),
             })?;
-        if is_config_block(&block) {
-            let next = Bundle::from_config_block_as(NodeRole::Peer, &block).map_err(config(number))?;
+        if let Some(next) = brought_config(NodeRole::Peer, &block).map_err(config(number))? {
             verifier = BlockVerifier::new(Arc::new(next));
         }
         previous = block.header.as_ref().map(block_hash);

@@ -6,6 +6,9 @@
 //! is refused; what prost reads just as Go does goes to prost unchanged, without a copy; anything else goes to prost
 //! rewritten, with those fields left out.
 //!
+//! A field of type `bytes` that is there with zero length is, in Go as in prost, the same as one that is not there: Go's
+//! decoder leaves it nil. So where Fabric compares such a field with nil, it is to be asked whether it is empty here.
+//!
 //! One difference is kept on purpose: messages nested more than [`MAX_DEPTH`] deep are refused (Go: 10000). No chain
 //! has them, and the recursion has to end somewhere.
 
@@ -294,22 +297,6 @@ pub fn decode<M: Message + Name + Default>(bytes: Bytes) -> Result<M, GoDecodeEr
         why: "it is refused",
         offset: 0,
     })
-}
-
-/// Whether a message holds a length-delimited field of this number, were it of zero length; prost cannot tell that
-/// apart from an absent one. `false` where the bytes do not decode.
-pub fn has_field(message: &[u8], number: u32) -> bool {
-    let mut cursor = Cursor::new(message);
-    while !cursor.done() {
-        let Ok(tag) = cursor.varint() else { return false };
-        if tag >> 3 == u64::from(number) && wire_type(tag) == LEN {
-            return true;
-        }
-        if cursor.skip(tag >> 3, wire_type(tag)).is_err() {
-            return false;
-        }
-    }
-    false
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use selvedge_channel::verify::{BlockRefusal, BlockVerifier, is_config_block};
+use selvedge_channel::verify::{BlockRefusal, BlockVerifier, brought_config};
 use selvedge_channel::{Bundle, ConfigError, OrdererEndpoint};
 use selvedge_comm::{ClientTls, CommError, Endpoint, MAX_MESSAGE_BYTES};
 use selvedge_msp::KeyError;
@@ -174,15 +174,9 @@ async fn verified(block: common::Block, cursor: &mut Cursor) -> Result<common::B
             .verify(&block, next, previous_hash.as_deref())
             .map_err(Box::new)?;
         // The blocks after a config block are signed under the configuration that it brings.
-        let changed = if is_config_block(&block) {
-            let changed = Bundle::from_config_block_as(bundle.role(), &block);
-            Some(Arc::new(
-                changed.map_err(|source| SessionError::Config { number: next, source })?,
-            ))
-        } else {
-            None
-        };
-        Ok((block, changed))
+        let changed = brought_config(bundle.role(), &block)
+            .map_err(|source| SessionError::Config { number: next, source })?;
+        Ok((block, changed.map(Arc::new)))
     };
     let done = tokio::task::spawn_blocking(work)
         .await

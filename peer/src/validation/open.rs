@@ -9,11 +9,6 @@ use selvedge_proto::go_compat::{self, GoDecodeError};
 use selvedge_proto::protos::TxValidationCode as Code;
 use selvedge_proto::{common, compute_tx_id, proposal_hash, protos};
 
-/// Number of `ProposalResponsePayload.extension`.
-const FIELD_EXTENSION: u32 = 2;
-/// Number of `ChaincodeAction.events`.
-const FIELD_EVENTS: u32 = 2;
-
 /// A validation code and why it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -37,7 +32,7 @@ pub(crate) struct OpenTx {
     pub(crate) opened: bool,
     /// `ChannelHeader.type`; 0 where the channel header does not parse.
     pub(crate) header_type: i32,
-    /// The chaincode event, where the transaction could be opened that far, valid or not.
+    /// The chaincode event, where it decodes, whatever else is wrong with the transaction.
     pub(crate) event: Option<protos::ChaincodeEvent>,
     pub(crate) outcome: Result<SignedTx, Fault>,
 }
@@ -84,13 +79,30 @@ pub(crate) fn open(data: &Bytes) -> OpenTx {
     let mut seen = Seen::default();
     let outcome = open_envelope(data, &mut seen);
     let header = seen.header;
+    let header_type = header.as_ref().map_or(0, |h| h.r#type);
+    let refused_early = header_type == common::HeaderType::EndorserTransaction as i32
+        && !matches!(&outcome, Ok(SignedTx { body: Body::Endorser(tx), .. }) if tx.content.is_ok());
     OpenTx {
         opened: header.is_some(),
-        header_type: header.as_ref().map_or(0, |h| h.r#type),
+        header_type,
         tx_id: header.map(|h| h.tx_id).unwrap_or_default(),
-        event: seen.event,
+        event: seen.event.or_else(|| refused_early.then(|| event_of(seen.data))?),
         outcome,
     }
+}
+
+/// The event of a transaction that was refused before its event was come to: filtered blocks show it all the same.
+fn event_of(data: Bytes) -> Option<protos::ChaincodeEvent> {
+    let transaction: protos::Transaction = go_compat::decode(data).ok()?;
+    let action = transaction.actions.into_iter().next()?;
+    let payload: protos::ChaincodeActionPayload = go_compat::decode(action.payload).ok()?;
+    let response: protos::ProposalResponsePayload =
+        go_compat::decode(payload.action?.proposal_response_payload).ok()?;
+    let action: protos::ChaincodeAction = go_compat::decode(response.extension).ok()?;
+    if action.events.is_empty() {
+        return None;
+    }
+    go_compat::decode(action.events).ok()
 }
 
 fn because(code: Code) -> impl Fn(GoDecodeError) -> Fault {
@@ -102,6 +114,8 @@ fn because(code: Code) -> impl Fn(GoDecodeError) -> Fault {
 struct Seen {
     header: Option<common::ChannelHeader>,
     event: Option<protos::ChaincodeEvent>,
+    /// `Payload.data`.
+    data: Bytes,
 }
 
 fn open_envelope(data: &Bytes, seen: &mut Seen) -> Result<SignedTx, Fault> {
@@ -116,6 +130,7 @@ fn open_envelope(data: &Bytes, seen: &mut Seen) -> Result<SignedTx, Fault> {
     let channel_header: common::ChannelHeader =
         go_compat::decode(header.channel_header.clone()).map_err(because(Code::BadCommonHeader))?;
     seen.header = Some(channel_header.clone());
+    seen.data = payload.data.clone();
     let signature_header: common::SignatureHeader =
         go_compat::decode(header.signature_header.clone()).map_err(because(Code::BadCommonHeader))?;
     let computed = compute_tx_id(&signature_header.nonce, &signature_header.creator);
@@ -141,6 +156,12 @@ fn open_envelope(data: &Bytes, seen: &mut Seen) -> Result<SignedTx, Fault> {
     check_signature_header(&signature_header).map_err(bad_header)?;
 
     let body = match kind {
+        // Empty data is nil in Go, and that is what Fabric's check of B.5 refuses (the spec takes it for impossible);
+        // anything else is for the current configuration to judge.
+        common::HeaderType::Config if payload.data.is_empty() => Body::Refused(fault(
+            Code::InvalidConfigTransaction,
+            "the config transaction is empty",
+        )),
         common::HeaderType::Config => Body::Config(payload.data),
         common::HeaderType::EndorserTransaction => {
             match open_endorser(
@@ -214,6 +235,9 @@ fn open_endorser(
         .ok_or_else(|| bad("the action carries no endorsed action"))?;
     let response: protos::ProposalResponsePayload =
         go_compat::decode(endorsed.proposal_response_payload.clone()).map_err(&decode_bad)?;
+    if payload.chaincode_proposal_payload.is_empty() {
+        return Err(bad("the action carries no proposal"));
+    }
     let hash = proposal_hash(
         raw_channel_header,
         &action.header,
@@ -226,12 +250,7 @@ fn open_endorser(
             hex::encode(&hash)
         )));
     }
-    let content = open_content(
-        channel_header,
-        &endorsed.proposal_response_payload,
-        response.extension,
-        event,
-    );
+    let content = open_content(channel_header, response.extension, event);
     Ok(EndorserTx {
         response_payload: endorsed.proposal_response_payload,
         endorsements: endorsed.endorsements,
@@ -242,22 +261,23 @@ fn open_endorser(
 /// D.2.a-d.
 fn open_content(
     channel_header: &common::ChannelHeader,
-    response_payload: &[u8],
     extension: Bytes,
     event: &mut Option<protos::ChaincodeEvent>,
 ) -> Result<Content, Fault> {
     let header: protos::ChaincodeHeaderExtension =
         go_compat::decode(channel_header.extension.clone()).map_err(because(Code::BadHeaderExtension))?;
-    if !go_compat::has_field(response_payload, FIELD_EXTENSION) {
+    // Here and for the event below, zero length counts as absent: spec 01 A.4 item 19 says otherwise, but Go decodes
+    // such a field to nil, which is what Fabric asks for.
+    if extension.is_empty() {
         return Err(fault(
             Code::BadResponsePayload,
             "the response payload has no extension",
         ));
     }
-    let has_event = go_compat::has_field(&extension, FIELD_EVENTS);
     let action: protos::ChaincodeAction =
         go_compat::decode(extension).map_err(because(Code::BadResponsePayload))?;
-    let parsed_event = has_event.then(|| go_compat::decode::<protos::ChaincodeEvent>(action.events.clone()));
+    let parsed_event = (!action.events.is_empty())
+        .then(|| go_compat::decode::<protos::ChaincodeEvent>(action.events.clone()));
     if let Some(Ok(found)) = &parsed_event {
         *event = Some(found.clone());
     }

@@ -1,7 +1,9 @@
 //! Configuration transactions, and what a new configuration means for blocks that are on their way already.
 
+use selvedge_channel::NodeRole;
 use selvedge_channel::update;
 use selvedge_channel::update::edit::ConfigTree;
+use selvedge_channel::verify::brought_config;
 use selvedge_msp::{RevokedCertificate, SigningIdentity, Usage};
 use selvedge_peer::ProcessError;
 use selvedge_proto::protos::TxValidationCode as Code;
@@ -124,6 +126,53 @@ fn a_config_transaction_that_does_not_apply_halts_the_channel() {
         chain.commit_codes(vec![transaction(&chain, &other_submitter)]),
         [Code::Valid]
     );
+}
+
+/// Whatever else it holds is for the configuration to judge, and halts the channel if it does not apply.
+#[test]
+fn a_config_transaction_without_content_is_refused_by_itself() {
+    let chain = Chain::with_chaincode(2, EITHER);
+    let envelope = common::Envelope::decode(transaction(&chain, &Default::default())).unwrap();
+    let block = |chain: &Chain| chain.next_block(vec![envelope.encode_to_vec().into()]);
+    assert_eq!(
+        brought_config(NodeRole::Peer, &block(&chain))
+            .unwrap()
+            .map(|_| ()),
+        None
+    );
+    assert_eq!(
+        chain.commit_codes(vec![envelope.encode_to_vec().into()]),
+        [Code::InvalidConfigTransaction]
+    );
+    assert_eq!(chain.channel.bundle().sequence(), 0);
+    let tx = chain.tx(Writes::new().put("cc", "k", b"v"));
+    assert_eq!(chain.codes(&[&tx]), [Code::Valid]);
+}
+
+/// One organisation's admins alone can bring this about where another ordering service is in use.
+#[test]
+fn an_anchor_peer_without_a_port_does_not_halt_the_channel() {
+    let chain = Chain::with_chaincode(2, EITHER);
+    let bundle = chain.channel.bundle();
+    let mut tree = ConfigTree::from_config(bundle.config());
+    tree.set_anchor_peers("Org1", &[("peer0.org1".to_owned(), 0)])
+        .unwrap();
+    let update = update::compute(CHANNEL, bundle.config(), &tree.into_config()).unwrap();
+    let bytes: Bytes = update.encode_to_vec().into();
+    let admin = &chain.network.orgs[0].admin;
+    let signature = update::sign(&bytes, admin).unwrap();
+    let envelope = update::envelope(CHANNEL, bytes, vec![signature], admin).unwrap();
+    bundle.propose_update(&envelope).unwrap_err();
+    let config = common::ConfigEnvelope {
+        config: Some(update::apply(bundle.config(), &update).unwrap()),
+        last_update: Some(envelope),
+    };
+    assert_eq!(
+        chain.commit_codes(vec![transaction(&chain, &config)]),
+        [Code::Valid]
+    );
+    let bundle = chain.channel.bundle();
+    assert!(bundle.application().unwrap().orgs["Org1"].anchor_peers.is_empty());
 }
 
 #[test]

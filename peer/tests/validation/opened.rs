@@ -113,14 +113,11 @@ fn envelope(bytes: &[u8], opened: &mut Opened) -> Result<Result<Endorsed, Code>,
     let header = header.ok_or(bad)?;
     let (raw_channel_header, raw_signature_header) = (header.blob(1), header.blob(2));
     let channel_header = ChannelHeader::read(&raw_channel_header).map_err(as_code(bad))?;
+    opened.indexed_id = (!channel_header.tx_id.is_empty()).then(|| channel_header.tx_id.clone());
     let signature_header = Fields::read(&raw_signature_header).map_err(as_code(bad))?;
     let (creator, nonce) = (signature_header.blob(1), signature_header.blob(2));
     let computed = hex::encode(sha256(&[&nonce, &creator]));
-    opened.indexed_id = Some(if channel_header.tx_id.is_empty() {
-        computed.clone()
-    } else {
-        channel_header.tx_id.clone()
-    });
+    opened.indexed_id.get_or_insert_with(|| computed.clone());
     opened.channel_id.clone_from(&channel_header.channel_id);
     opened.creator.clone_from(&creator);
     let is = |kind: HeaderType| channel_header.kind == kind as u32;
@@ -133,7 +130,7 @@ fn envelope(bytes: &[u8], opened: &mut Opened) -> Result<Result<Endorsed, Code>,
         return Ok(Err(Code::UnsupportedTxPayload));
     }
     if is(HeaderType::Config) {
-        opened.is_config = true;
+        opened.is_config = !payload.blob(2).is_empty();
         return Ok(Err(Code::InvalidConfigTransaction));
     }
     if channel_header.tx_id != computed {
@@ -186,11 +183,11 @@ fn endorsed(data: &[u8], raw_channel_header: &[u8], extension: &[u8]) -> Read<Op
     };
     let response = Fields::read(&response_payload)?;
     let asked = sha256(&[raw_channel_header, action_header, &payload.blob(1)]);
-    if response.blob(1) != asked {
+    if payload.blob(1).is_empty() || response.blob(1) != asked {
         return Ok(None);
     }
     Ok(Some(Endorsed {
-        content: content(extension, response.bytes(2)),
+        content: content(extension, &response.blob(2)),
         response_payload,
         endorsements,
     }))
@@ -204,7 +201,7 @@ fn chaincode_id(fields: Fields) -> Read<(String, String)> {
 
 struct Action {
     results: Vec<u8>,
-    events: Option<Vec<u8>>,
+    events: Vec<u8>,
     chaincode: Option<(String, String)>,
 }
 
@@ -214,7 +211,7 @@ impl Action {
         fields.message(3, |response| response.text(2))?;
         Ok(Self {
             results: fields.blob(1),
-            events: fields.bytes(2),
+            events: fields.blob(2),
             chaincode: fields.message(4, chaincode_id)?,
         })
     }
@@ -229,20 +226,20 @@ fn event(bytes: &[u8]) -> Read<String> {
 }
 
 /// D.2.a-d.
-fn content(extension: &[u8], action: Option<Vec<u8>>) -> Result<Content, Code> {
+fn content(extension: &[u8], action: &[u8]) -> Result<Content, Code> {
     let asked = Fields::read(extension).and_then(|fields| fields.message(2, chaincode_id));
     let asked = asked.map_err(|Unreadable| Code::BadHeaderExtension)?;
-    let action = action.ok_or(Code::BadResponsePayload)?;
-    let action = Action::read(&action).map_err(|Unreadable| Code::BadResponsePayload)?;
+    if action.is_empty() {
+        return Err(Code::BadResponsePayload);
+    }
+    let action = Action::read(action).map_err(|Unreadable| Code::BadResponsePayload)?;
     let namespaces = results(&action.results).map_err(|Unreadable| Code::BadRwset)?;
     let (asked, _) = asked.ok_or(Code::InvalidOtherReason)?;
     let (name, version) = action.chaincode.ok_or(Code::InvalidOtherReason)?;
     if asked.is_empty() || asked != name || version.is_empty() {
         return Err(Code::InvalidChaincode);
     }
-    if let Some(bytes) = action.events
-        && event(&bytes) != Ok(name.clone())
-    {
+    if !action.events.is_empty() && event(&action.events) != Ok(name.clone()) {
         return Err(Code::InvalidOtherReason);
     }
     for (index, ns) in namespaces.iter().enumerate() {

@@ -327,8 +327,9 @@ fn the_lifecycle_namespace_needs_a_majority() {
     );
 }
 
+/// Go decodes a field of zero length to nil, and nil is what Fabric asks for.
 #[test]
-fn an_explicitly_empty_extension_or_event_is_present() {
+fn an_explicitly_empty_extension_or_event_is_absent() {
     let chain = Chain::with_chaincode(2, EITHER);
     let with_payload = |tx: &Tx<'_>, payload: Bytes| {
         let endorser = &chain.network.orgs[0].peer;
@@ -367,11 +368,14 @@ fn an_explicitly_empty_extension_or_event_is_present() {
         chain.commit_codes(vec![with_payload(&tx, bytes.into())])[0]
     };
     assert_eq!(code(&|_| {}), Code::Valid);
-    // Present but empty: it parses, and names no chaincode.
-    assert_eq!(code(&Vec::clear), Code::InvalidOtherReason);
-    // Events present but empty: an event of no chaincode.
+    assert_eq!(code(&Vec::clear), Code::BadResponsePayload);
     assert_eq!(
         code(&|extension| extension.extend_from_slice(&[0x12, 0x00])),
+        Code::Valid
+    );
+    // An event that names no chaincode is one.
+    assert_eq!(
+        code(&|extension| extension.extend_from_slice(&[0x12, 0x02, 0x1a, 0x00])),
         Code::InvalidOtherReason
     );
     // A known field with another wire type is an unknown one: no events then.
@@ -389,6 +393,30 @@ fn an_explicitly_empty_extension_or_event_is_present() {
     payload.extension = Bytes::new();
     let envelope = with_payload(&tx, payload.encode_to_vec().into());
     assert_eq!(chain.commit_codes(vec![envelope]), [Code::BadResponsePayload]);
+}
+
+#[test]
+fn an_action_without_a_proposal_is_none() {
+    let chain = Chain::with_chaincode(2, EITHER);
+    let tx = chain.tx(Writes::new().put("cc", "k", b"v"));
+    // Endorsers that sign a hash over the headers alone do not help.
+    assert_eq!(
+        chain.commit_codes(vec![tx.envelope_without_proposal()]),
+        [Code::InvalidEndorserTransaction]
+    );
+}
+
+#[test]
+fn an_id_is_taken_by_a_transaction_whose_signature_header_does_not_decode() {
+    let chain = Chain::with_chaincode(2, EITHER);
+    let genuine = chain.tx(Writes::new().put("cc", "k", b"v"));
+    let mut envelope = common::Envelope::decode(genuine.envelope()).unwrap();
+    let mut payload = common::Payload::decode(envelope.payload).unwrap();
+    payload.header.as_mut().unwrap().signature_header = Bytes::from_static(&[0xff]);
+    envelope.payload = payload.encode_to_vec().into();
+    let spoilt = Bytes::from(envelope.encode_to_vec());
+    assert_eq!(chain.commit_codes(vec![spoilt]), [Code::BadCommonHeader]);
+    assert_eq!(chain.codes(&[&genuine]), [Code::DuplicateTxid]);
 }
 
 #[test]
@@ -422,6 +450,19 @@ fn own_endorsements_are_not_verified_again_but_only_they() {
     assert_eq!(chain.commit_codes(vec![envelope]), [Code::Valid]);
 }
 
+/// The transaction under another id.
+fn with_tx_id(tx: &Tx<'_>, id: &str) -> Bytes {
+    let envelope = common::Envelope::decode(tx.envelope()).unwrap();
+    let mut payload = common::Payload::decode(envelope.payload).unwrap();
+    let header = payload.header.as_mut().unwrap();
+    let mut channel_header = common::ChannelHeader::decode(header.channel_header.clone()).unwrap();
+    channel_header.tx_id = id.to_owned();
+    header.channel_header = channel_header.encode_to_vec().into();
+    let payload = Bytes::from(payload.encode_to_vec());
+    let signature = tx.creator.sign(&payload).unwrap();
+    common::Envelope { payload, signature }.encode_to_vec().into()
+}
+
 #[test]
 fn events_are_announced_with_their_code() {
     let chain = Chain::with_chaincode(2, EITHER);
@@ -436,7 +477,17 @@ fn events_are_announced_with_their_code() {
     good.events = event.encode_to_vec().into();
     let mut bad = chain.tx(Writes::new().put("cc", "k", b"v")).endorsed_by(vec![]);
     bad.events = event.encode_to_vec().into();
-    chain.codes(&[&good, &bad]);
+    // Refused before anybody looks at the event.
+    let mut unsound = chain.tx(Writes::new().put("cc", "k", b"v"));
+    unsound.events = event.encode_to_vec().into();
+    let mut renamed = chain.tx(Writes::new().put("cc", "k", b"v"));
+    renamed.events = event.encode_to_vec().into();
+    chain.commit_codes(vec![
+        good.envelope(),
+        bad.envelope(),
+        unsound.envelope_without_proposal(),
+        with_tx_id(&renamed, "another"),
+    ]);
     let committed = commits.try_recv().unwrap();
     let seen: Vec<_> = committed
         .txs
@@ -447,7 +498,13 @@ fn events_are_announced_with_their_code() {
         seen,
         [
             (Code::Valid, Some(event.clone()), good.id()),
-            (Code::EndorsementPolicyFailure, Some(event), bad.id()),
+            (Code::EndorsementPolicyFailure, Some(event.clone()), bad.id()),
+            (
+                Code::InvalidEndorserTransaction,
+                Some(event.clone()),
+                unsound.id()
+            ),
+            (Code::BadProposalTxid, Some(event), "another".to_owned()),
         ]
     );
     let again = chain.channel.committed_block(committed.number).unwrap().unwrap();

@@ -63,6 +63,10 @@ impl<'a> Tx<'a> {
 
     /// What the endorsers sign.
     pub(crate) fn response_payload(&self) -> Bytes {
+        self.response_payload_to(b"in")
+    }
+
+    fn response_payload_to(&self, proposal: &[u8]) -> Bytes {
         let (channel_header, signature_header) = self.headers();
         let action = protos::ChaincodeAction {
             results: self.results.clone(),
@@ -78,14 +82,17 @@ impl<'a> Tx<'a> {
             }),
         };
         let payload = protos::ProposalResponsePayload {
-            proposal_hash: proposal_hash(&channel_header, &signature_header, b"in"),
+            proposal_hash: proposal_hash(&channel_header, &signature_header, proposal),
             extension: action.encode_to_vec().into(),
         };
         payload.encode_to_vec().into()
     }
 
     pub(crate) fn endorsements(&self) -> Vec<protos::Endorsement> {
-        let payload = self.response_payload();
+        self.endorsements_of(&self.response_payload())
+    }
+
+    fn endorsements_of(&self, payload: &Bytes) -> Vec<protos::Endorsement> {
         let sign = |endorser: &&SigningIdentity| protos::Endorsement {
             endorser: endorser.creator().clone(),
             signature: endorser
@@ -100,14 +107,29 @@ impl<'a> Tx<'a> {
     }
 
     pub(crate) fn envelope_with(&self, endorsements: Vec<protos::Endorsement>) -> Bytes {
-        let (_, signature_header) = self.headers();
-        let action = protos::ChaincodeActionPayload {
+        self.envelope_with_action(protos::ChaincodeActionPayload {
             chaincode_proposal_payload: Bytes::from_static(b"in"),
             action: Some(protos::ChaincodeEndorsedAction {
                 proposal_response_payload: self.response_payload(),
                 endorsements,
             }),
-        };
+        })
+    }
+
+    /// Without the proposal; the endorsers have agreed to that.
+    pub(crate) fn envelope_without_proposal(&self) -> Bytes {
+        let payload = self.response_payload_to(b"");
+        self.envelope_with_action(protos::ChaincodeActionPayload {
+            chaincode_proposal_payload: Bytes::new(),
+            action: Some(protos::ChaincodeEndorsedAction {
+                endorsements: self.endorsements_of(&payload),
+                proposal_response_payload: payload,
+            }),
+        })
+    }
+
+    fn envelope_with_action(&self, action: protos::ChaincodeActionPayload) -> Bytes {
+        let (_, signature_header) = self.headers();
         self.envelope_of(vec![protos::TransactionAction {
             header: signature_header,
             payload: action.encode_to_vec().into(),

@@ -148,14 +148,6 @@ fn deep_groups_as_in_go_and_deep_messages_bounded() {
     assert!(go::<common::SignaturePolicy>(&nested(MAX_DEPTH / 2 + 1)).is_err());
 }
 
-#[test]
-fn presence_of_an_empty_field() {
-    assert!(has_field(&[0x12, 0x00], 2));
-    assert!(!has_field(&[0x10, 0x00], 2));
-    assert!(!has_field(&[0x0a, 0x02, 0x12, 0x00], 2));
-    assert!(!has_field(&[], 2));
-}
-
 fn read() -> impl Strategy<Value = kvrwset::KvRead> {
     (".{0,4}", proptest::option::of((any::<u64>(), any::<u64>()))).prop_map(|(key, version)| {
         kvrwset::KvRead {
