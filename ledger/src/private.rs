@@ -194,7 +194,8 @@ impl PrivateStore {
             .collect()
     }
 
-    /// Removes what `block` makes expire and what it purges. Doing it twice does no harm.
+    /// Removes what `block` makes expire and what it purges: what was written up to the transaction that purges, not what
+    /// was written after it, in this block or in one that is redone later. Doing it twice does no harm.
     pub(crate) fn remove(&self, block: u64, purges: &[Purge]) -> Result<(), LedgerError> {
         let Some(db) = self.db() else { return Ok(()) };
         let mut batch = WriteBatch::default();
@@ -215,6 +216,10 @@ impl PrivateStore {
                 let place = name
                     .strip_prefix(prefix.as_slice())
                     .ok_or_else(|| damaged(&name))?;
+                // Block and transaction, both big-endian, so they compare as bytes.
+                if place > [block.to_be_bytes(), purge.tx.to_be_bytes()].concat().as_slice() {
+                    continue;
+                }
                 let data = [
                     b"d",
                     place,

@@ -37,9 +37,12 @@ pub struct HistoryWrite {
     pub key: String,
 }
 
-/// A purge of a private key by a valid transaction: its plain text goes from everywhere, history included.
+/// A purge of a private key by a valid transaction: its plain text goes from everywhere, history included, but for what
+/// later transactions wrote, be they of the same block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purge {
+    /// Index of the transaction in its block.
+    pub tx: u64,
     /// The namespace.
     pub namespace: String,
     /// The collection.
@@ -116,8 +119,9 @@ impl UpdateBatch {
     }
 
     /// Adds a purge.
-    pub fn add_purge(&mut self, namespace: &str, collection: &str, key_hash: &Bytes) {
+    pub fn add_purge(&mut self, tx: u64, namespace: &str, collection: &str, key_hash: &Bytes) {
         self.purges.push(Purge {
+            tx,
             namespace: namespace.to_owned(),
             collection: collection.to_owned(),
             key_hash: key_hash.clone(),

@@ -103,10 +103,9 @@ pub(super) fn apply(rwset: &ParsedRwset, version: Version, view: &View<'_>, upda
             };
             for write in &coll.hashed.hashed_writes {
                 let ops = ops.entry(hashed(&write.key_hash)).or_default();
-                let delete = is_hashed_delete(write);
-                ops.write(delete, &write.value_hash);
-                if write.is_purge && delete {
-                    updates.add_purge(name, &coll.collection, &write.key_hash);
+                ops.write(is_hashed_delete(write), &write.value_hash);
+                if write.is_purge {
+                    updates.add_purge(version.tx, name, &coll.collection, &write.key_hash);
                 }
             }
             for write in &coll.hashed.metadata_writes {

@@ -185,6 +185,54 @@ fn a_purge_removes_every_trace() {
     assert!(private_of(&ledger, "q").is_some());
 }
 
+#[test]
+fn what_is_written_after_a_purge_stays() {
+    let (dir, ledger) = new_ledger();
+    let purge = Private {
+        writes: vec![put("p", "")],
+        purge: true,
+        metadata: vec![],
+    };
+    let (before, after) = (private_puts(&[("p", "one")]), private_puts(&[("p", "two")]));
+    // In the block of the purge, behind it and before it.
+    commit(
+        &ledger,
+        vec![
+            private_tx("t1", &before),
+            private_tx("t2", &purge),
+            private_tx("t3", &after),
+        ],
+        &[],
+        vec![supplied(0, &before), supplied(2, &after)],
+    );
+    let kept = |ledger: &Ledger, block| -> Vec<(u64, usize)> {
+        let writes = ledger.private_writes(block).unwrap().into_iter();
+        let keys = |w: &PrivateWrites| KvrwSet::decode(w.rwset.clone()).unwrap().writes.len();
+        writes.map(|w| (w.tx, keys(&w))).collect()
+    };
+    assert_eq!(kept(&ledger, 1), [(0, 0), (2, 1)]);
+    let two = Some((Bytes::from_static(b"two"), Version::new(1, 2)));
+    assert_eq!(private_of(&ledger, "p"), two);
+
+    // The state is made again from what is kept; what block 3 wrote is there already when block 2 is redone.
+    commit(&ledger, vec![private_tx("t4", &purge)], &[], vec![]);
+    let last = private_puts(&[("p", "three")]);
+    commit(
+        &ledger,
+        vec![private_tx("t5", &last)],
+        &[],
+        vec![supplied(0, &last)],
+    );
+    let entries = everything(&ledger);
+    drop(ledger);
+    fs::remove_dir_all(dir.path().join("state")).unwrap();
+    let ledger = Ledger::open(dir.path(), "trade").unwrap();
+    assert_eq!(everything(&ledger), entries);
+    assert_eq!(kept(&ledger, 3), [(0, 1)]);
+    let three = Some((Bytes::from_static(b"three"), Version::new(3, 0)));
+    assert_eq!(private_of(&ledger, "p"), three);
+}
+
 /// A definition of `cc` whose collection lives for two blocks.
 fn definition() -> Bytes {
     let package = protos::CollectionConfigPackage {
