@@ -1,7 +1,7 @@
 //! Chaincode definitions as `_lifecycle` keeps them in the public state (spec 03 §11.1).
 
 use bytes::Bytes;
-use selvedge_ledger::{LedgerError, StateReader};
+use selvedge_ledger::{Ledger, LedgerError, StateReader, Version};
 use selvedge_proto::go_compat;
 use selvedge_proto::{lifecycle, protos};
 
@@ -40,18 +40,21 @@ pub struct ChaincodeDefinition {
 impl ChaincodeDefinition {
     /// The explicit collection of this name.
     pub fn collection(&self, name: &str) -> Option<&protos::StaticCollectionConfig> {
-        self.collections
-            .config
-            .iter()
-            .find_map(|config| match &config.payload {
-                Some(protos::collection_config::Payload::StaticCollectionConfig(found))
-                    if found.name == name =>
-                {
-                    Some(found)
-                }
-                _ => None,
-            })
+        collection_of(&self.collections, name)
     }
+}
+
+/// The collection of this name.
+pub fn collection_of<'p>(
+    package: &'p protos::CollectionConfigPackage,
+    name: &str,
+) -> Option<&'p protos::StaticCollectionConfig> {
+    package.config.iter().find_map(|config| match &config.payload {
+        Some(protos::collection_config::Payload::StaticCollectionConfig(found)) if found.name == name => {
+            Some(found)
+        }
+        _ => None,
+    })
 }
 
 /// Why a definition could not be read.
@@ -85,6 +88,39 @@ pub fn metadata_key(name: &str) -> String {
 /// Key of one field of a definition: `Sequence`, `EndorsementInfo`, `ValidationInfo` or `Collections`.
 pub fn field_key(name: &str, field: &str) -> String {
     format!("namespaces/fields/{name}/{field}")
+}
+
+/// The collections that a chaincode was last given below a block, which are those that the block's transactions were judged
+/// by; `None` where it had no definition yet.
+///
+/// # Errors
+/// The database failed, or what was written is not a definition.
+pub fn collections_below(
+    ledger: &Ledger,
+    name: &str,
+    block: u64,
+) -> Result<Option<protos::CollectionConfigPackage>, DefinitionError> {
+    let damaged = |why: String| DefinitionError::Damaged {
+        name: name.to_owned(),
+        why,
+    };
+    let before = Some(Version::new(block, 0));
+    let written = ledger
+        .history_before(LIFECYCLE, &field_key(name, "Collections"), before, 1)
+        .map_err(|source| DefinitionError::Ledger {
+            name: name.to_owned(),
+            source,
+        })?;
+    let Some(entry) = written.into_iter().find(|entry| !entry.is_delete) else {
+        return Ok(None);
+    };
+    let data: lifecycle::StateData = go_compat::decode(entry.value).map_err(|e| damaged(e.to_string()))?;
+    let Some(lifecycle::state_data::Type::Bytes(package)) = data.r#type else {
+        return Err(damaged("field Collections is not bytes".into()));
+    };
+    go_compat::decode(package)
+        .map(Some)
+        .map_err(|e| damaged(e.to_string()))
 }
 
 /// Reads the committed definition of a chaincode; `None` where there is none.

@@ -21,6 +21,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::context::PeerContext;
 use crate::metrics::DeliverMetrics;
+#[cfg(test)]
+pub(crate) use private_data::with_private_data;
 use session::{Kind, Session};
 
 /// Messages that may wait for a slow client. Blocks are large: a client that is behind reads from disk, not from memory.

@@ -1,14 +1,17 @@
 //! Blocks together with the private data that the reader's organisation is a member of (spec 04 §4).
+//!
+//! Who is a member of a collection may change with its definition. What counts is the definition below the block, not the
+//! one of now: who joins later does not get to see what was written before, and who leaves keeps what it could see.
 
 use std::collections::{BTreeMap, HashMap};
 
-use selvedge_ledger::StateReader;
 use selvedge_msp::{Identity, SignaturePolicy, Signers};
 use selvedge_proto::protos::BlockAndPrivateData;
 use selvedge_proto::{protos, rwset};
 
 use crate::channel::PeerChannel;
 use crate::committed::CommittedBlock;
+use crate::definition::{collection_of, collections_below};
 
 const IMPLICIT: &str = "_implicit_org_";
 
@@ -16,7 +19,7 @@ const IMPLICIT: &str = "_implicit_org_";
 ///
 /// # Errors
 /// The ledger cannot be read.
-pub(super) fn with_private_data(
+pub(crate) fn with_private_data(
     channel: &PeerChannel,
     reader: &[u8],
     block: &CommittedBlock,
@@ -29,14 +32,13 @@ pub(super) fn with_private_data(
     if !writes.is_empty() {
         let bundle = channel.bundle();
         let identity = bundle.msps().deserialize(reader).map_err(|e| e.to_string())?;
-        let state = channel.ledger().snapshot().map_err(|e| e.to_string())?;
         let mut known: HashMap<(String, String), bool> = HashMap::new();
         for write in writes {
             let key = (write.namespace.clone(), write.collection.clone());
             let may_see = match known.get(&key) {
                 Some(may_see) => *may_see,
                 None => {
-                    let may_see = is_member(channel, &state, &identity, &key.0, &key.1)?;
+                    let may_see = is_member(channel, block.number, &identity, &key.0, &key.1)?;
                     known.insert(key, may_see);
                     may_see
                 }
@@ -77,10 +79,10 @@ fn private_set(
     }
 }
 
-/// Whether the reader satisfies the member policy of a collection; unknown collections have no members.
+/// Whether the reader satisfies the member policy that a collection had for a block; unknown collections have no members.
 fn is_member(
     channel: &PeerChannel,
-    state: &dyn StateReader,
+    block: u64,
     reader: &std::sync::Arc<Identity>,
     namespace: &str,
     collection: &str,
@@ -88,12 +90,10 @@ fn is_member(
     if let Some(msp_id) = collection.strip_prefix(IMPLICIT) {
         return Ok(reader.msp_id() == msp_id);
     }
-    let definition = channel
-        .chaincode_definition(state, namespace)
-        .map_err(|e| e.to_string())?;
-    let policy = definition
+    let collections = collections_below(channel.ledger(), namespace, block).map_err(|e| e.to_string())?;
+    let policy = collections
         .as_ref()
-        .and_then(|d| d.collection(collection))
+        .and_then(|package| collection_of(package, collection))
         .and_then(|c| c.member_orgs_policy.as_ref())
         .and_then(|p| p.payload.as_ref());
     let Some(protos::collection_policy_config::Payload::SignaturePolicy(policy)) = policy else {

@@ -108,17 +108,21 @@ impl World {
         collections: Option<protos::CollectionConfigPackage>,
     ) {
         let package_id = self.net.install(name, wasm);
-        let what = Deployment {
+        self.define(&Deployment {
             name,
             version: "1.0",
             sequence: 1,
             init_required,
             package_id: &package_id,
             collections,
-        };
-        assert_eq!(self.approve(0, &what), VALID);
-        assert_eq!(self.approve(1, &what), VALID);
-        assert_eq!(self.commit(&what), VALID);
+        });
+    }
+
+    /// Approves and commits a definition.
+    fn define(&self, what: &Deployment<'_>) {
+        assert_eq!(self.approve(0, what), VALID);
+        assert_eq!(self.approve(1, what), VALID);
+        assert_eq!(self.commit(what), VALID);
     }
 
     fn text(&self, ask: &Ask) -> String {

@@ -62,7 +62,11 @@ fn another_channel_is_read_and_never_written() {
 }
 
 fn collection(required_peer_count: i32) -> protos::CollectionConfigPackage {
-    let policy = selvedge_msp::policy::dsl::parse("OR('Org1MSP.member')").unwrap();
+    collection_of("OR('Org1MSP.member')", required_peer_count)
+}
+
+fn collection_of(members: &str, required_peer_count: i32) -> protos::CollectionConfigPackage {
+    let policy = selvedge_msp::policy::dsl::parse(members).unwrap();
     let config = protos::StaticCollectionConfig {
         name: "collection".into(),
         member_orgs_policy: Some(protos::CollectionPolicyConfig {
@@ -117,6 +121,24 @@ fn private_data_is_kept_by_its_endorser_and_only_members_touch_it() {
         "{}",
         denied.message
     );
+
+    // Who becomes a member later does not get what was written before, and who is none any more keeps it.
+    let channel = world.net.peers[0].channel("trade").unwrap();
+    let block = channel.committed_block(channel.height() - 1).unwrap().unwrap();
+    let delivered = |reader: &SigningIdentity| {
+        let sent = crate::deliver::with_private_data(&channel, reader.creator(), &block).unwrap();
+        sent.private_data_map.len()
+    };
+    assert_eq!((delivered(&world.user), delivered(&stranger)), (1, 0));
+    world.define(&Deployment {
+        name: "cc",
+        version: "2.0",
+        sequence: 2,
+        init_required: false,
+        package_id: "",
+        collections: Some(collection_of("OR('Org2MSP.member')", 0)),
+    });
+    assert_eq!((delivered(&world.user), delivered(&stranger)), (1, 0));
 
     world.deploy_with("strict", &invoking(PRIVATE), false, Some(collection(1)));
     let write = Ask {
