@@ -37,9 +37,13 @@ fn admit(registrar: &Registrar, envelope: common::Envelope) -> Result<Admitted, 
     let id = &open.channel_header.channel_id;
     let kind = filter::route(&open.channel_header)?;
     let channel = registrar.get(id).ok_or_else(|| no_channel(registrar, &open))?;
-    let chain = channel
-        .chain()
-        .ok_or_else(|| Refusal::unavailable(format!("channel '{id}' is being onboarded on this orderer")))?;
+    let Some(chain) = channel.chain() else {
+        return Err(if channel.awaits(&filter::signed_data(&open)) {
+            Refusal::unavailable(format!("channel '{id}' is being onboarded on this orderer"))
+        } else {
+            no_channel(registrar, &open)
+        });
+    };
     let bundle = chain.bundle();
     if let Err(refusal) = filter::check(&bundle, &envelope, &open, kind, filter::now()) {
         // Why an envelope is refused is for members of the channel; others must not learn that it exists.
@@ -112,6 +116,15 @@ pub(crate) async fn order(registrar: &Registrar, envelope: common::Envelope) -> 
     outcome
 }
 
+/// The items of a stream up to the first that is the last, and that one.
+fn up_to_the_first<T>(items: impl Stream<Item = T>, is_last: impl Fn(&T) -> bool) -> impl Stream<Item = T> {
+    items.scan(false, move |over, item| {
+        let next = (!*over).then_some(item);
+        *over |= next.as_ref().is_some_and(&is_last);
+        futures::future::ready(next)
+    })
+}
+
 /// Checks what came over a stream, and measures that.
 fn measured(
     registrar: &Registrar,
@@ -126,7 +139,8 @@ fn measured(
     (course, admitted)
 }
 
-/// Answers the envelopes of one stream; ends after the first answer that is not SUCCESS.
+/// Answers the envelopes of one stream; ends after the first answer that is not SUCCESS. What is behind one that is not
+/// admitted is not ordered: its sender has no answer, and sends it again.
 pub(crate) fn answers(
     registrar: Arc<Registrar>,
     envelopes: impl Stream<Item = Result<common::Envelope, Status>> + Send + 'static,
@@ -144,7 +158,7 @@ pub(crate) fn answers(
                 (None, Err(refusal))
             }
         });
-    let answered = checked
+    let answered = up_to_the_first(checked, |(_, admitted)| admitted.is_err())
         .then(|(course, admitted)| async {
             match admitted {
                 Ok(admitted) => {
@@ -174,4 +188,20 @@ pub(crate) fn answers(
         Some((Ok(answer), go_on.then_some(answered)))
     })
     .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_behind_a_refused_envelope_is_passed_on() {
+        let items = futures::stream::iter([Ok(1), Ok(2), Err("no"), Ok(3), Err("again")]);
+        let passed: Vec<_> = up_to_the_first(items, Result::is_err).collect().await;
+        assert_eq!(passed, [Ok(1), Ok(2), Err("no")]);
+        let passed: Vec<_> = up_to_the_first(futures::stream::iter([1, 2]), |_| false)
+            .collect()
+            .await;
+        assert_eq!(passed, [1, 2]);
+    }
 }

@@ -14,8 +14,9 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use prost::Message;
 use selvedge_channel::verify::check_block_content;
-use selvedge_channel::{Bundle, NodeRole};
+use selvedge_channel::{Bundle, NodeRole, authenticate};
 use selvedge_msp::CurrentIdentity;
+use selvedge_msp::policy::SignedData;
 use selvedge_proto::{block_hash, common};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -60,6 +61,8 @@ pub(crate) struct OrdererChannel {
     dir: PathBuf,
     context: Arc<NodeContext>,
     chain: RwLock<Option<Arc<Chain>>>,
+    /// The configuration of the block it joined with, once that is read, while there is nothing of the chain yet.
+    joining: RwLock<Option<Arc<Bundle>>>,
     role: watch::Sender<Role>,
     stop: CancellationToken,
     task: parking_lot::Mutex<Option<JoinHandle<()>>>,
@@ -103,6 +106,7 @@ impl OrdererChannel {
             dir,
             context,
             chain: RwLock::new(None),
+            joining: RwLock::new(None),
             role: watch::Sender::new(Role::Opening),
             stop: CancellationToken::new(),
             task: parking_lot::Mutex::new(None),
@@ -123,6 +127,13 @@ impl OrdererChannel {
 
     pub(crate) fn chain(&self) -> Option<Arc<Chain>> {
         self.chain.read().clone()
+    }
+
+    /// Whether who signed is a member of the channel that this node is being onboarded to: nobody else is to learn that it
+    /// is.
+    pub(crate) fn awaits(&self, signed: &SignedData) -> bool {
+        let joining = self.joining.read().clone();
+        joining.is_some_and(|bundle| authenticate(bundle.msps(), signed).is_ok())
     }
 
     pub(crate) fn role(&self) -> Role {
@@ -178,8 +189,10 @@ impl OrdererChannel {
     async fn live(self: &Arc<Self>) -> Result<(), ChannelFailure> {
         let join = self.read_join_block().await?;
         if let Some(join) = &join {
+            let bundle = Arc::new(Bundle::from_config_block_as(NodeRole::Orderer, join).map_err(fail)?);
+            *self.joining.write() = Some(Arc::clone(&bundle));
             self.role.send_replace(Role::Onboarding);
-            self.onboard(join).await?;
+            self.onboard(join, &bundle).await?;
             if self.is_stopping() {
                 return Ok(());
             }
@@ -246,13 +259,12 @@ impl OrdererChannel {
     }
 
     /// Pulls the chain from its first block to the block the node joined with, from the orderers that block names.
-    async fn onboard(&self, join: &common::Block) -> Result<(), ChannelFailure> {
+    async fn onboard(&self, join: &common::Block, bundle: &Bundle) -> Result<(), ChannelFailure> {
         let target = join
             .header
             .as_ref()
             .ok_or_else(|| fail("the join block has no header"))?;
-        let bundle = Bundle::from_config_block_as(NodeRole::Orderer, join).map_err(fail)?;
-        let roots = orderer_roots(&bundle);
+        let roots = orderer_roots(bundle);
         let sources: Vec<String> = bundle.orderer().map_or_else(Vec::new, |o| {
             let places = o.consenters.iter().map(|c| format!("{}:{}", c.host, c.port));
             places.filter(|a| *a != self.context.own_address).collect()

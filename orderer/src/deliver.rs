@@ -135,9 +135,13 @@ fn open(
     let channel = registrar
         .get(&header.channel_id)
         .ok_or_else(|| no_channel("the channel is not served here"))?;
-    let chain = channel
-        .chain()
-        .ok_or_else(|| refused(ServiceUnavailable, "the channel is being onboarded"))?;
+    let Some(chain) = channel.chain() else {
+        return Err(if channel.awaits(&signed) {
+            refused(ServiceUnavailable, "the channel is being onboarded")
+        } else {
+            no_channel("the caller is no member, and the channel is being onboarded")
+        });
+    };
     // Who is no member must not learn that there is such a channel: the answer is that of a channel that is not served.
     if let Err(why) = authenticate(chain.bundle().msps(), &signed) {
         return Err(no_channel(&format!("the caller is no member: {why}")));
@@ -200,12 +204,13 @@ impl Session {
         let (Some(start), Some(stop)) = (&seek.start, &seek.stop) else {
             return Err(common::Status::BadRequest);
         };
+        // What has no beginning is not found, wherever it should end.
         self.next = match &start.r#type {
             Some(Type::Oldest(_)) => 0,
             Some(Type::Newest(_)) => newest,
             Some(Type::NextCommit(_)) => height,
-            Some(Type::Specified(at)) => at.number,
-            None => return Err(common::Status::BadRequest),
+            Some(Type::Specified(at)) if at.number <= height => at.number,
+            Some(Type::Specified(_)) | None => return Err(common::Status::NotFound),
         };
         self.stop = match &stop.r#type {
             Some(Type::Oldest(_)) => self.next,
@@ -215,9 +220,6 @@ impl Session {
             Some(Type::Specified(at)) => at.number,
             Some(Type::NextCommit(_)) | None => 0,
         };
-        if self.next > height {
-            return Err(common::Status::NotFound);
-        }
         Ok(())
     }
 

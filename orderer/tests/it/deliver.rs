@@ -57,6 +57,8 @@ async fn positions_and_ends() {
         s
     };
     let next = At::NextCommit(orderer::SeekNextCommit {});
+    let mut from_nowhere = seek(oldest(), newest());
+    from_nowhere.start = Some(orderer::SeekPosition::default());
     let cases: Vec<(&str, orderer::SeekInfo, Vec<u64>, i32)> = vec![
         ("all", seek(oldest(), newest()), vec![0, 1, 2, 3, 4], 200),
         ("newest alone", seek(newest(), newest()), vec![4], 200),
@@ -64,6 +66,13 @@ async fn positions_and_ends() {
         ("a range", seek(specified(1), specified(3)), vec![1, 2, 3], 200),
         ("backwards", seek(specified(3), specified(1)), vec![], 400),
         ("beyond the end", seek(specified(6), specified(9)), vec![], 404),
+        (
+            "beyond the end, backwards",
+            seek(specified(1000), specified(5)),
+            vec![],
+            404,
+        ),
+        ("from nowhere", from_nowhere, vec![], 404),
         (
             "past the end, not waiting",
             not_ready(seek(specified(3), specified(9))),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use selvedge_proto::common;
 
-use crate::support::{CHANNEL, Network, Org, broadcast, envelope, transaction};
+use crate::support::{CHANNEL, Network, Org, broadcast, contents, envelope, transaction};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_name_the_reason() {
@@ -120,5 +120,24 @@ async fn refusals_name_the_reason() {
         "{}",
         refusal[0].1
     );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_behind_a_refused_envelope_is_not_ordered() {
+    let network = Network::new(1, 1, |profile| profile.batch_size.max_message_count = 1);
+    let node = network.start_joined(0).await;
+    let client = network.members.client();
+    let stranger = Org::new(&network.root.path().join("elsewhere"), "StrangerMSP").client();
+    let mut envelopes = vec![transaction(&stranger, b"who")];
+    envelopes.extend((0..20).map(|n| transaction(&client, &[n])));
+    let answers = broadcast(&mut network.broadcaster(0), envelopes).await;
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(answers[0].0, common::Status::Forbidden);
+    let last = transaction(&client, b"last");
+    let answers = broadcast(&mut network.broadcaster(0), vec![last]).await;
+    assert_eq!(answers[0].0, common::Status::Success, "{answers:?}");
+    let found = contents(&network.blocks(0, 1).await);
+    assert_eq!(found, [Bytes::from_static(b"last")]);
     node.stop().await;
 }

@@ -5,9 +5,12 @@ use prost::Message;
 use selvedge_channel::update;
 use selvedge_channel::update::edit::ConfigTree;
 use selvedge_channel::{BatchSize, Bundle};
-use selvedge_proto::{common, etcdraft};
+use selvedge_proto::{common, etcdraft, orderer};
 
-use crate::support::{CHANNEL, Network, broadcast, contents, hashes, height, leader, transaction, until};
+use crate::support::{
+    CHANNEL, Network, Org, broadcast, clock, contents, hashes, height, leader, seek, seek_envelope,
+    specified, transaction, until,
+};
 
 /// The configuration after the last config block of a node.
 async fn config(network: &Network, index: usize, last: u64) -> common::Config {
@@ -100,6 +103,48 @@ async fn settings_change_for_all_nodes_and_bad_updates_are_refused() {
     for node in nodes.into_iter().flatten() {
         node.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_do_not_hear_of_a_channel_that_is_being_onboarded() {
+    let network = Network::new(2, 1, |_| {});
+    let first = network.start_joined(0).await;
+    let admin = network.orderers.identity("admin", "admin", 1000);
+    let edit = |tree: &mut ConfigTree| {
+        tree.set_batch_timeout(std::time::Duration::from_millis(50))
+            .unwrap()
+    };
+    let (status, info) = change(&network, 0, 0, &admin, edit).await;
+    assert_eq!(status, common::Status::Success, "{info}");
+    let block = network.blocks(0, 1).await.pop().unwrap();
+    // Nobody is there to get the blocks from.
+    first.stop().await;
+    let second = network.start(1).await;
+    second.join(block).await.unwrap();
+
+    let (client, stranger) = (
+        network.members.client(),
+        Org::new(&network.root.path().join("elsewhere"), "StrangerMSP").client(),
+    );
+    let all = seek(specified(0), specified(0));
+    for (signer, submitted, status) in [
+        (&client, common::Status::ServiceUnavailable, 503),
+        (&stranger, common::Status::Forbidden, 403),
+    ] {
+        let answers = broadcast(&mut network.broadcaster(1), vec![transaction(signer, b"t")]).await;
+        assert_eq!(answers[0].0, submitted, "{answers:?}");
+        let told = answers[0].1.contains("onboarded");
+        assert_eq!(
+            told,
+            submitted == common::Status::ServiceUnavailable,
+            "{answers:?}"
+        );
+        let request = seek_envelope(signer, CHANNEL, &all, Some(clock()), Bytes::new());
+        let answer = network.deliver(1, vec![request]).await.message().await.unwrap();
+        let expected = orderer::deliver_response::Type::Status(status);
+        assert_eq!(answer.unwrap().r#type, Some(expected));
+    }
+    second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
