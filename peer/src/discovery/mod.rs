@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use selvedge_comm::{MAX_MESSAGE_BYTES, client_certificate};
+use selvedge_proto::common::{SignaturePolicy, SignaturePolicyEnvelope, signature_policy};
 use selvedge_proto::discovery::discovery_server::{Discovery, DiscoveryServer};
 use selvedge_proto::discovery::query::Query as Kind;
 use selvedge_proto::discovery::query_result::Result as Found;
@@ -32,7 +33,7 @@ use selvedge_proto::discovery::{
 };
 use selvedge_proto::discovery::{Peer as PeerEntry, PeerMembershipResult};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
 use crate::chaincode::ChaincodeRuntime;
@@ -50,6 +51,10 @@ const UNKNOWN_TYPE: &str = "unknown or missing request type";
 const MAX_QUERIES: usize = 256;
 /// Chaincode interests of one query, and calls of one interest.
 const MAX_INTERESTS: usize = 64;
+/// Key policies and collections that one interest names.
+const MAX_POLICIES: usize = 256;
+/// Rules and principals of all key policies of one interest: each is looked at for every combination of peers that is tried.
+const MAX_POLICY_PARTS: usize = 2048;
 /// Requests that are worked on at a time, once their callers are known to be entitled; others wait.
 const WORKING: usize = 8;
 
@@ -71,8 +76,12 @@ struct Inner {
     envelopes: Envelopes,
     tls: bool,
     org_members_allowed: bool,
-    working: Semaphore,
+    working: Arc<Semaphore>,
 }
+
+/// A place among the requests that are worked on. Work on a thread of its own holds it, too: that goes on when the caller
+/// has gone.
+type Place = Arc<OwnedSemaphorePermit>;
 
 /// The discovery service of one peer. Clones share everything.
 #[derive(Clone)]
@@ -90,7 +99,7 @@ impl DiscoveryService {
                 envelopes: Envelopes::new(),
                 tls: parts.tls,
                 org_members_allowed: parts.org_members_allowed,
-                working: Semaphore::new(WORKING),
+                working: Arc::new(Semaphore::new(WORKING)),
             }),
         }
     }
@@ -176,7 +185,8 @@ impl Inner {
     }
 
     async fn answer(&self, query: Query) -> Result<Found, String> {
-        let _place = self.working.acquire().await.map_err(|e| e.to_string())?;
+        let place = Arc::clone(&self.working).acquire_owned().await;
+        let place: Place = Arc::new(place.map_err(|e| e.to_string())?);
         if query.channel.is_empty() {
             return match query.query {
                 Some(Kind::LocalPeers(_)) => Ok(Found::Members(self.local_peers().await)),
@@ -187,16 +197,23 @@ impl Inner {
         let channel = self.context.channel(&query.channel).ok_or(ACCESS_DENIED)?;
         match query.query {
             Some(Kind::ConfigQuery(_)) => config::of_channel(&channel.bundle()).map(Found::ConfigResult),
-            Some(Kind::PeerQuery(query)) => self.peers(&channel, query).await.map(Found::Members),
-            Some(Kind::CcQuery(query)) => self.endorsers(&channel, query).await.map(Found::CcQueryRes),
+            Some(Kind::PeerQuery(query)) => self.peers(&channel, query, &place).await.map(Found::Members),
+            Some(Kind::CcQuery(query)) => self
+                .endorsers(&channel, query, &place)
+                .await
+                .map(Found::CcQueryRes),
             Some(Kind::LocalPeers(_)) | None => Err(UNKNOWN_TYPE.to_owned()),
         }
     }
 
-    async fn catalogue(&self, channel: &Arc<PeerChannel>) -> Result<Catalogue, String> {
+    async fn catalogue(&self, channel: &Arc<PeerChannel>, place: &Place) -> Result<Catalogue, String> {
         let (channel, runtime) = (Arc::clone(channel), Arc::clone(&self.runtime));
         let own = self.context.identity().msp_id().to_owned();
-        let read = tokio::task::spawn_blocking(move || Catalogue::read(&channel, &runtime, &own));
+        let place = Arc::clone(place);
+        let read = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            Catalogue::read(&channel, &runtime, &own)
+        });
         read.await.map_err(|e| e.to_string())?
     }
 
@@ -212,9 +229,10 @@ impl Inner {
         &self,
         channel: &Arc<PeerChannel>,
         query: PeerMembershipQuery,
+        place: &Place,
     ) -> Result<PeerMembershipResult, String> {
         let members = self.members.of_channel(channel).await;
-        let catalogue = self.catalogue(channel).await?;
+        let catalogue = self.catalogue(channel, place).await?;
         let mut fitting: Vec<&Member> = members.iter().collect();
         if let Some(interest) = query.filter.filter(|f| !f.chaincodes.is_empty()) {
             check_interest(&interest)?;
@@ -252,6 +270,7 @@ impl Inner {
         &self,
         channel: &Arc<PeerChannel>,
         query: ChaincodeQuery,
+        place: &Place,
     ) -> Result<ChaincodeQueryResult, String> {
         if query.interests.is_empty() {
             return Err("chaincode query must have at least one chaincode interest".to_owned());
@@ -263,7 +282,7 @@ impl Inner {
         }
         query.interests.iter().try_for_each(check_interest)?;
         let members = Arc::new(self.members.of_channel(channel).await);
-        let catalogue = Arc::new(self.catalogue(channel).await?);
+        let catalogue = Arc::new(self.catalogue(channel, place).await?);
         let mut content = Vec::with_capacity(query.interests.len());
         for interest in query.interests {
             let failed = {
@@ -271,8 +290,11 @@ impl Inner {
                 move |why: String| format!("failed constructing descriptor for {text}: {why}")
             };
             let (bundle, of, known) = (channel.bundle(), Arc::clone(&members), Arc::clone(&catalogue));
-            let planned =
-                tokio::task::spawn_blocking(move || descriptor::plan(&bundle, &interest, &of, &known));
+            let place = Arc::clone(place);
+            let planned = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                descriptor::plan(&bundle, &interest, &of, &known)
+            });
             let planned = planned.await.map_err(|e| e.to_string())?.map_err(failed)?;
             content.push(planned.descriptor(|member| self.entry(channel.id(), member, &catalogue)));
         }
@@ -290,5 +312,37 @@ fn check_interest(interest: &selvedge_proto::protos::ChaincodeInterest) -> Resul
     if interest.chaincodes.iter().any(|call| call.name.is_empty()) {
         return Err("chaincode name in interest cannot be empty".to_owned());
     }
+    let calls = || interest.chaincodes.iter();
+    let policies: usize = calls()
+        .map(|call| {
+            call.key_policies
+                .len()
+                .saturating_add(call.collection_names.len())
+        })
+        .sum();
+    if policies > MAX_POLICIES {
+        return Err(format!(
+            "more than {MAX_POLICIES} key policies and collections in one interest"
+        ));
+    }
+    let parts: usize = calls().flat_map(|call| &call.key_policies).map(parts_of).sum();
+    if parts > MAX_POLICY_PARTS {
+        return Err(format!(
+            "more than {MAX_POLICY_PARTS} rules and principals in the key policies of one interest"
+        ));
+    }
     Ok(())
+}
+
+/// Rules and principals of a policy. Its depth is bounded by the decoder.
+fn parts_of(policy: &SignaturePolicyEnvelope) -> usize {
+    let mut count = policy.identities.len();
+    let mut open: Vec<&SignaturePolicy> = policy.rule.iter().collect();
+    while let Some(rule) = open.pop() {
+        count = count.saturating_add(1);
+        if let Some(signature_policy::Type::NOutOf(gate)) = &rule.r#type {
+            open.extend(&gate.rules);
+        }
+    }
+    count
 }

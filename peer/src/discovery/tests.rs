@@ -349,6 +349,24 @@ async fn endorsers_follow_policy_installation_and_collections() {
         panic!("{found:?}")
     };
     assert_eq!(layouts(&found.content[0]), [["1 Org2MSP"]]);
+    // Unless it is disregarded, the chaincode's own policy must be met besides.
+    let mut written = private.clone();
+    written.chaincodes[0].disregard_namespace_policy = false;
+    written.chaincodes[0].no_private_reads = true;
+    let found = one(&service, &client, cc_query("trade", &[written])).await;
+    let Ok(Found::CcQueryRes(found)) = found else {
+        panic!("{found:?}")
+    };
+    assert_eq!(layouts(&found.content[0]), [["1 Org1MSP", "1 Org2MSP"]]);
+    let mut nothing = interest("cc");
+    nothing.chaincodes[0].disregard_namespace_policy = true;
+    let refused = one(&service, &client, cc_query("trade", &[nothing])).await;
+    assert!(
+        refused
+            .as_ref()
+            .is_err_and(|why| why.contains("key and collection policies are missing")),
+        "{refused:?}"
+    );
     private.chaincodes.push(ChaincodeCall {
         name: "cc".to_owned(),
         ..Default::default()
@@ -380,6 +398,50 @@ async fn endorsers_follow_policy_installation_and_collections() {
     ] {
         assert_eq!(one(&service, &client, asked).await, Err(expected.to_owned()));
     }
+}
+
+#[test]
+fn an_interest_has_a_bounded_number_of_policies() {
+    let policy = selvedge_msp::policy::dsl::parse("OR('Org1MSP.peer', 'Org2MSP.peer')").unwrap();
+    let with = |policies: Vec<_>| {
+        let mut asked = interest("cc");
+        asked.chaincodes[0].key_policies = policies;
+        check_interest(&asked)
+    };
+    with(vec![policy.clone(); MAX_POLICIES]).unwrap();
+    let why = with(vec![policy.clone(); MAX_POLICIES + 1]).unwrap_err();
+    assert!(why.contains("key policies and collections"), "{why}");
+    let mut wide = policy.clone();
+    wide.identities = vec![policy.identities[0].clone(); MAX_POLICY_PARTS];
+    let why = with(vec![wide]).unwrap_err();
+    assert!(why.contains("rules and principals"), "{why}");
+    let mut deep = policy.clone();
+    let rule = selvedge_msp::policy::dsl::signed_by(0);
+    deep.rule = Some(selvedge_proto::common::SignaturePolicy {
+        r#type: Some(selvedge_proto::common::signature_policy::Type::NOutOf(
+            selvedge_proto::common::signature_policy::NOutOf {
+                n: 1,
+                rules: vec![rule; MAX_POLICY_PARTS],
+            },
+        )),
+    });
+    assert!(with(vec![deep]).unwrap_err().contains("rules and principals"));
+    let mut asked = interest("cc");
+    asked.chaincodes[0].collection_names = vec!["c".to_owned(); MAX_POLICIES + 1];
+    check_interest(&asked).unwrap_err();
+}
+
+#[test]
+fn a_relative_policy_reference_starts_at_the_root() {
+    use crate::gateway::requirement::Requirement;
+    let consortium = crate::test_network::Consortium::new();
+    let bundle = consortium.peers[0].channel("trade").unwrap().bundle();
+    let absolute = Requirement::of_channel_policy(&bundle, "/Channel/Application/Endorsement");
+    assert!(absolute.impossible().is_none(), "{absolute:?}");
+    assert_eq!(
+        Requirement::of_channel_policy(&bundle, "Application/Endorsement"),
+        absolute
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,13 +116,6 @@ async fn follow(
 }
 
 fn start(channel: &PeerChannel, request: &ChaincodeEventsRequest) -> Result<Start, Status> {
-    let position = request.start_position.as_ref().and_then(|p| p.r#type.as_ref());
-    let block = match position {
-        None | Some(Position::NextCommit(_)) => channel.height(),
-        Some(Position::Specified(specified)) => specified.number,
-        Some(Position::Oldest(_)) => return Err(wrong_position("oldest")),
-        Some(Position::Newest(_)) => return Err(wrong_position("newest")),
-    };
     if !request.after_transaction_id.is_empty() {
         let found = channel.ledger().transaction(&request.after_transaction_id);
         if let Some(location) = found.map_err(|e| Status::aborted(e.to_string()))? {
@@ -132,6 +125,14 @@ fn start(channel: &PeerChannel, request: &ChaincodeEventsRequest) -> Result<Star
             });
         }
     }
+    // Only where the transaction does not say where to begin.
+    let position = request.start_position.as_ref().and_then(|p| p.r#type.as_ref());
+    let block = match position {
+        None | Some(Position::NextCommit(_)) => channel.height(),
+        Some(Position::Specified(specified)) => specified.number,
+        Some(Position::Oldest(_)) => return Err(wrong_position("oldest")),
+        Some(Position::Newest(_)) => return Err(wrong_position("newest")),
+    };
     Ok(Start { block, after: None })
 }
 

@@ -67,23 +67,30 @@ pub(crate) fn needs(
                 .push(Requirement::of_signature_policy(key_policy));
         }
         let chaincode = Chaincode::find(bundle, &call.name, definitions)?;
-        if call.collection_names.is_empty() {
-            if !call.disregard_namespace_policy {
-                needs.requirements.push(chaincode.policy(bundle));
-            }
-            continue;
+        // At validation, a collection's own policy takes the place of the chaincode's for what is written to it (spec 03
+        // §4.1), but who names a collection may write elsewhere as well, or write nothing: so both are asked for, as
+        // Fabric does. An organisation's approval of a definition is known to write to its own collection alone.
+        let private_alone = matches!(chaincode, Chaincode::Lifecycle) && !call.collection_names.is_empty();
+        if !call.disregard_namespace_policy && !private_alone {
+            needs.requirements.push(chaincode.policy(bundle));
         }
+        let mut other_policies = !call.key_policies.is_empty();
         for name in &call.collection_names {
             let collection = chaincode.collection(bundle, name)?;
-            // A collection's own policy takes the place of the chaincode's (spec 03 §4.1).
-            match collection.policy {
-                Some(policy) => needs.requirements.push(policy),
-                None if call.disregard_namespace_policy => {}
-                None => needs.requirements.push(chaincode.policy(bundle)),
+            if let Some(policy) = collection.policy {
+                other_policies = true;
+                needs.requirements.push(policy);
             }
             if !call.no_private_reads {
                 needs.members_of.push((name.clone(), collection.members));
             }
+        }
+        if call.disregard_namespace_policy && !other_policies {
+            return Err(format!(
+                "requested to disregard chaincode {}'s policy but key and collection policies are missing, either \
+                 disable DisregardNamespacePolicy or specify at least one key policy or at least one collection policy",
+                call.name
+            ));
         }
     }
     needs.requirements.dedup();

@@ -77,9 +77,14 @@ impl Requirement {
         }
     }
 
-    /// A policy of the channel configuration by its absolute path.
+    /// A policy of the channel configuration by its path; a relative one starts at the root group, as in
+    /// [`Bundle::policy`].
     pub(crate) fn of_channel_policy(bundle: &Bundle, path: &str) -> Self {
-        Self::at(bundle, path, MAX_DEPTH)
+        if path.starts_with('/') {
+            Self::at(bundle, path, MAX_DEPTH)
+        } else {
+            Self::at(bundle, &format!("/{}/{path}", selvedge_channel::ROOT), MAX_DEPTH)
+        }
     }
 
     fn at(bundle: &Bundle, path: &str, depth: usize) -> Self {

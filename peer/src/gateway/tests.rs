@@ -46,28 +46,27 @@ async fn from_deployment_to_events() {
         .into_inner();
     assert_eq!(answer.result.unwrap().payload, "value");
 
-    let request = gateway::ChaincodeEventsRequest {
-        channel_id: "trade".into(),
-        chaincode_id: "cc".into(),
-        identity: client.creator().clone(),
-        start_position: Some(orderer::SeekPosition {
-            r#type: Some(orderer::seek_position::Type::Specified(orderer::SeekSpecified {
-                number: 0,
-            })),
-        }),
-        after_transaction_id: String::new(),
+    use orderer::seek_position::Type as Position;
+    let events_from = async |position: Position, after: &str| {
+        let request = gateway::ChaincodeEventsRequest {
+            channel_id: "trade".into(),
+            chaincode_id: "cc".into(),
+            identity: client.creator().clone(),
+            start_position: Some(orderer::SeekPosition {
+                r#type: Some(position),
+            }),
+            after_transaction_id: after.to_owned(),
+        };
+        let request = Bytes::from(request.encode_to_vec());
+        let signed = SignedChaincodeEventsRequest {
+            signature: client.sign(&request).unwrap(),
+            request,
+        };
+        let events = world.gateway.chaincode_events(Request::new(signed)).await;
+        events.map(tonic::Response::into_inner)
     };
-    let request = Bytes::from(request.encode_to_vec());
-    let signed = SignedChaincodeEventsRequest {
-        signature: client.sign(&request).unwrap(),
-        request,
-    };
-    let mut events = world
-        .gateway
-        .chaincode_events(Request::new(signed))
-        .await
-        .unwrap()
-        .into_inner();
+    let first = Position::Specified(orderer::SeekSpecified { number: 0 });
+    let mut events = events_from(first, "").await.unwrap();
     // One from the past, one that comes while listening.
     let past = events.next().await.unwrap().unwrap();
     assert_eq!((past.block_number, past.events.len()), (4, 1));
@@ -76,6 +75,16 @@ async fn from_deployment_to_events() {
         world.run(&client, &ask("trade", "cc", &[b"put"]), &[]).await
     });
     assert_eq!(coming.unwrap().unwrap().block_number, 5);
+
+    // A transaction that is known says where to begin, whatever the position says.
+    let oldest = || Position::Oldest(orderer::SeekOldest {});
+    let after = &past.events[0].tx_id;
+    let mut events = events_from(oldest(), after).await.unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap().block_number, 5);
+    let Err(refused) = events_from(oldest(), "unknown").await else {
+        panic!("the oldest block is no place to begin");
+    };
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
 }
 
 #[tokio::test(flavor = "multi_thread")]
