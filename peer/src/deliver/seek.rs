@@ -14,8 +14,8 @@ pub(crate) struct Range {
 }
 
 /// # Errors
-/// BAD_REQUEST for a seek without start or stop or one that ends before it begins, NOT_FOUND for one that begins beyond
-/// the next block.
+/// NOT_FOUND for a seek that begins beyond the next block or at no position at all, wherever it should end; BAD_REQUEST for
+/// one without start or stop, or one that ends before it begins.
 pub(crate) fn resolve(seek: &SeekInfo, height: u64) -> Result<Range, Status> {
     let position = |p: &Option<SeekPosition>| p.as_ref().map(|p| p.r#type).ok_or(Status::BadRequest);
     let (start, stop) = (position(&seek.start)?, position(&seek.stop)?);
@@ -26,7 +26,7 @@ pub(crate) fn resolve(seek: &SeekInfo, height: u64) -> Result<Range, Status> {
         Some(Type::Specified(specified)) if specified.number > height => return Err(Status::NotFound),
         Some(Type::Specified(specified)) => specified.number,
         Some(Type::NextCommit(_)) => height,
-        None => return Err(Status::BadRequest),
+        None => return Err(Status::NotFound),
     };
     let last = match stop {
         Some(Type::Oldest(_)) => first,
@@ -85,7 +85,8 @@ mod tests {
             (at(6), at(9), Err(Status::NotFound)),
             (at(2), NEXT, Ok((2, 0))),
             (at(2), None, Ok((2, 0))),
-            (None, NEWEST, Err(Status::BadRequest)),
+            (None, NEWEST, Err(Status::NotFound)),
+            (at(1000), at(5), Err(Status::NotFound)),
         ];
         for (start, stop, expected) in cases {
             let range = resolve(&seek(start, stop), 5).map(|r| (r.start, r.stop));

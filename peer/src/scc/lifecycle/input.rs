@@ -15,6 +15,8 @@ use crate::scc;
 
 /// The policy that a definition gets when it names none.
 const DEFAULT_POLICY: &str = "/Channel/Application/Endorsement";
+/// Names of plugins that were system chaincodes once; Fabric gives them to no other.
+const PLUGIN_NAMES: [&str; 2] = ["escc", "vscc"];
 
 /// A definition as requests carry it: approve, check and commit share these fields.
 #[derive(Debug, Clone)]
@@ -124,7 +126,7 @@ impl Requested {
                 "invalid chaincode name '{name}'. Names can only consist of alphanumerics, '_', and '-' and can only begin with alphanumerics"
             ));
         }
-        if scc::is_system(name) {
+        if scc::is_system(name) || PLUGIN_NAMES.contains(&name.as_str()) {
             return Err(format!(
                 "chaincode name '{name}' is the name of a system chaincode"
             ));
@@ -267,10 +269,8 @@ fn check_collection(bundle: &Bundle, config: &protos::StaticCollectionConfig) ->
     }
     for principal in &policy.identities {
         let org = org_of(principal);
-        let known = org
-            .as_ref()
-            .is_some_and(|org| bundle.application().is_some_and(|a| a.org_by_msp(org).is_some()));
-        if !known {
+        // Ordering organisations are part of the channel, too.
+        if org.as_ref().is_none_or(|org| bundle.msps().get(org).is_none()) {
             let org = org.unwrap_or_default();
             return Err(format!("collection member '{org}' is not part of the channel"));
         }
@@ -316,6 +316,40 @@ mod tests {
         for bad in ["", "-a", "a-", "a--b", "a.b", "ä", "a b"] {
             assert!(!words(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_of_the_peers_own_parts_are_taken() {
+        for name in ["cscc", "escc", "lscc", "qscc", "vscc"] {
+            let requested = Requested::from(lifecycle::CommitChaincodeDefinitionArgs {
+                name: name.to_owned(),
+                version: "1".to_owned(),
+                ..Default::default()
+            });
+            let why = requested.check_names().unwrap_err();
+            assert!(why.contains("system chaincode"), "{name}: {why}");
+        }
+    }
+
+    #[test]
+    fn every_organisation_of_the_channel_may_be_a_member_of_a_collection() {
+        use crate::test_network::{Org, genesis};
+        let (orderer, org) = (Org::new("OrdererMSP", "orderer"), Org::new("Org1MSP", "org1"));
+        let bundle = Bundle::from_config_block(&genesis("trade", &orderer, &[&org])).unwrap();
+        let check = |members: &str| {
+            let policy = selvedge_msp::policy::dsl::parse(members).unwrap();
+            let config = protos::StaticCollectionConfig {
+                name: "c".to_owned(),
+                member_orgs_policy: Some(protos::CollectionPolicyConfig {
+                    payload: Some(protos::collection_policy_config::Payload::SignaturePolicy(policy)),
+                }),
+                ..Default::default()
+            };
+            check_collection(&bundle, &config)
+        };
+        check("OR('Org1MSP.member', 'OrdererMSP.member')").unwrap();
+        let why = check("OR('Org1MSP.member', 'Org2MSP.member')").unwrap_err();
+        assert!(why.contains("'Org2MSP' is not part of the channel"), "{why}");
     }
 
     #[test]
