@@ -1,6 +1,6 @@
 //! The engine and the log together: what is staged is written in groups, and then takes effect.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +12,8 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::engine::{Engine, Position};
 use super::log::{Append, Log, What, WriteFailed};
-use super::record::Event;
+use super::record::{Dropped, Event};
+use super::request::Template;
 
 /// Things written with one fsync at most, so that the first of them does not wait too long.
 const GROUP: usize = 512;
@@ -25,6 +26,8 @@ pub(crate) struct Inner {
     pub(crate) engine: Engine,
     /// To be written, in this order.
     pub(crate) staged: VecDeque<Append>,
+    /// Where the records of requests lie whose drop is not on disk yet, and how many there are.
+    dropping: BTreeMap<u32, usize>,
 }
 
 /// The parts that the writer shares with everybody else.
@@ -42,9 +45,11 @@ pub(crate) struct Core {
     pub(crate) settled: watch::Sender<u64>,
     /// See [`Log::is_uncertain`].
     pub(crate) uncertain: AtomicBool,
+    /// The last group could not be written.
+    failing: AtomicBool,
     staged: Condvar,
     stopped: AtomicBool,
-    /// No writer thread: what is staged is written at once. For tests.
+    /// What is staged is written at once, by whoever staged it. For tests.
     inline: bool,
     /// How long the writer waits for more before an fsync.
     group_delay: Duration,
@@ -66,8 +71,9 @@ impl Pending {
     }
 }
 
+/// What became of a group.
 #[derive(Debug, PartialEq, Eq)]
-enum Committed {
+pub(crate) enum Committed {
     Nothing,
     Group,
     Failed,
@@ -88,6 +94,26 @@ impl Inner {
         });
         Pending(answer)
     }
+
+    /// Notes that a request is given up whose record lies in `segment`.
+    pub(crate) fn note_drop(&mut self, dropped: Dropped, template: Arc<Template>, segment: u32) {
+        *self.dropping.entry(segment).or_default() += 1;
+        self.note(What::Dropped(dropped, template, segment));
+    }
+
+    fn drop_is_durable(&mut self, segment: u32) {
+        if let Some(count) = self.dropping.get_mut(&segment) {
+            *count -= 1;
+            if *count == 0 {
+                self.dropping.remove(&segment);
+            }
+        }
+    }
+
+    /// Whether a request of this segment or an earlier one was given up, and that is not on disk yet.
+    pub(crate) fn is_dropping(&self, segment: u32) -> bool {
+        self.dropping.range(..=segment).next().is_some()
+    }
 }
 
 impl Core {
@@ -104,6 +130,7 @@ impl Core {
             inner: Mutex::new(Inner {
                 engine,
                 staged: VecDeque::new(),
+                dropping: BTreeMap::new(),
             }),
             log: Mutex::new(log),
             disk,
@@ -112,6 +139,7 @@ impl Core {
             work: Notify::new(),
             settled: watch::Sender::new(0),
             uncertain: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
             staged: Condvar::new(),
             stopped: AtomicBool::new(false),
             inline,
@@ -122,7 +150,7 @@ impl Core {
     /// Something was staged: the writer goes on.
     pub(crate) fn kick(&self) {
         if self.inline {
-            while self.commit() == Committed::Group {}
+            while self.commit(GROUP) == Committed::Group {}
         } else {
             self.staged.notify_one();
         }
@@ -134,11 +162,17 @@ impl Core {
         self.settled.send_modify(|count| *count += 1);
     }
 
-    /// Writes one group of what is staged.
-    fn commit(&self) -> Committed {
+    /// Writes one group of what is staged, of at most `most`.
+    pub(crate) fn commit(&self, most: usize) -> Committed {
+        // While the disk fails, everybody is to hear of it, also who is behind many notes that are kept.
+        let most = if self.failing.load(Ordering::Acquire) {
+            usize::MAX
+        } else {
+            most
+        };
         let group: Vec<Append> = {
             let mut inner = self.inner.lock();
-            let count = inner.staged.len().min(GROUP);
+            let count = inner.staged.len().min(most);
             inner.staged.drain(..count).collect()
         };
         if group.is_empty() {
@@ -173,6 +207,7 @@ impl Core {
                 self.take_effect(group, other)
             }
         };
+        self.failing.store(result.is_err(), Ordering::Release);
         match result {
             Ok(()) => Committed::Group,
             Err(error) => {
@@ -197,6 +232,7 @@ impl Core {
                         What::Intake(accepted, _) => engine.durable(accepted.number, position),
                         What::Tell(tell) => engine.durable(tell.accepted.number, position),
                         What::Copy(accepted, _) => engine.moved(accepted.number, position),
+                        What::Dropped(_, _, segment) => inner.drop_is_durable(*segment),
                         What::Twice(Event::Sending(sending)) => {
                             engine.mark(sending.group, position.segment);
                         }
@@ -262,7 +298,7 @@ impl Core {
             if !self.group_delay.is_zero() {
                 std::thread::sleep(self.group_delay);
             }
-            if self.commit() == Committed::Failed {
+            if self.commit(GROUP) == Committed::Failed {
                 if self.stopped.load(Ordering::Acquire) {
                     return;
                 }

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use futures::FutureExt;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use super::Buffer;
 use super::clock::{Clock, EARLIEST};
+use super::core::Committed;
 use super::disk::{Disk, RESERVE_BYTES};
 
 const SECTOR: usize = 512;
@@ -34,6 +37,8 @@ struct State {
     off: bool,
     /// Each changing call fails with this probability.
     failing: f64,
+    /// Segment and offset that cannot be read.
+    unreadable: Option<(u64, u64)>,
     rng: SmallRng,
 }
 
@@ -120,6 +125,7 @@ impl FakeDisk {
                 power_fails_at: None,
                 off: false,
                 failing: 0.0,
+                unreadable: None,
                 rng: SmallRng::seed_from_u64(seed),
             }),
         }
@@ -139,6 +145,11 @@ impl FakeDisk {
 
     pub(crate) fn set_failing(&self, probability: f64) {
         self.state.lock().failing = probability;
+    }
+
+    /// What lies there cannot be read.
+    pub(crate) fn set_unreadable(&self, place: Option<(u64, u64)>) {
+        self.state.lock().unreadable = place;
     }
 
     /// Leaves so many bytes free, or gives all the space back.
@@ -267,6 +278,9 @@ impl Disk for FakeDisk {
         if state.off {
             return Err(power_cut());
         }
+        if state.unreadable == Some((segment, offset)) {
+            return Err(io::Error::other("EIO"));
+        }
         let file = state.file(segment)?;
         let start = index(offset).min(file.seen.len());
         let end = start.saturating_add(length).min(file.seen.len());
@@ -308,15 +322,38 @@ impl Disk for FakeDisk {
     }
 }
 
+/// Does a piece of work with a buffer without a writer thread; of what is staged at most `most` things are written at a time.
+pub(crate) fn drive<T>(buffer: &Buffer, most: usize, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        if let Some(done) = work.as_mut().now_or_never() {
+            return done;
+        }
+        let written = buffer.core.commit(most);
+        assert_ne!(
+            written,
+            Committed::Nothing,
+            "nothing is staged that it could wait for"
+        );
+    }
+}
+
 /// A clock that is turned by hand.
 #[derive(Debug, Default)]
 pub(crate) struct FakeClock {
     millis: AtomicU64,
+    /// What was set on top of the time, in seconds.
+    set: AtomicI64,
 }
 
 impl FakeClock {
     pub(crate) fn advance(&self, millis: u64) {
         self.millis.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// Sets the wall clock forward or back.
+    pub(crate) fn set(&self, by_seconds: i64) {
+        self.set.fetch_add(by_seconds, Ordering::Relaxed);
     }
 }
 
@@ -326,6 +363,12 @@ impl Clock for FakeClock {
     }
 
     fn unix_seconds(&self) -> u32 {
-        EARLIEST + 1 + u32::try_from(self.millis() / 1000).expect("a test is short")
+        let run = i64::try_from(self.millis() / 1000).expect("a test is short");
+        let seconds = i64::from(EARLIEST) + 1 + run + self.set.load(Ordering::Relaxed);
+        // As the real one: before this the time is unknown.
+        u32::try_from(seconds)
+            .ok()
+            .filter(|s| *s >= EARLIEST)
+            .unwrap_or(0)
     }
 }

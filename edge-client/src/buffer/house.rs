@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::clock::Clock;
 use super::engine::Position;
 use super::gaps::DropReason;
 use super::log::{ReadFailed, Tell, What, WriteFailed, read_back};
-use super::record::{Accepted, Batch, Event, Sending, Target, runs_of};
+use super::record::{Accepted, Batch, Event, Redated, Sending, Target, runs_of};
 use super::request::{Priority, Template};
 use super::slots;
 use super::{Buffer, BufferError, GapRule, NONCE_BYTES, RECORD_OVERHEAD};
@@ -24,11 +25,45 @@ const SLACK_SEGMENTS: u64 = 8;
 /// So many segments' worth of finished requests stays, so that a restart does not forget the keys of the latest.
 const HISTORY_SEGMENTS: u64 = 2;
 
+/// The clock has been set when it differs by so many seconds from what the time since the last look makes of it.
+const CLOCK_STEP: i64 = 60;
+
+/// The clocks at a moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looked {
+    millis: u64,
+    /// Unix seconds; 0 for unknown.
+    pub(super) seconds: u32,
+    /// The request that was next.
+    next_number: u64,
+}
+
+impl Looked {
+    pub(super) fn now(clock: &dyn Clock, next_number: u64) -> Self {
+        Self {
+            millis: clock.millis(),
+            seconds: clock.unix_seconds(),
+            next_number,
+        }
+    }
+}
+
 impl GapRule {
     fn applies(&self, target: &Target) -> bool {
         (self.of_channel.is_empty() || self.of_channel == target.channel)
             && (self.of_chaincode.is_empty() || self.of_chaincode == target.chaincode)
             && !(self.channel.is_empty() && target.channel.is_empty())
+    }
+
+    /// Whether it tells of what nobody knows where it was to go.
+    fn applies_to_unknown(&self, target: &Target) -> bool {
+        *target == Target::default() && !(self.channel.is_empty() && self.of_channel.is_empty())
+    }
+
+    fn channel_for(&self, of: &Target) -> String {
+        let candidates = [&self.channel, &of.channel, &self.of_channel];
+        let channel = candidates.into_iter().find(|channel| !channel.is_empty());
+        channel.cloned().unwrap_or_default()
     }
 }
 
@@ -38,14 +73,57 @@ impl Buffer {
     /// # Errors
     /// The disk fails; what could not be done is done the next time.
     pub(crate) async fn keep_house(&self, identity: IdentityId) -> Result<(), BufferError> {
+        self.date();
         self.expire();
-        self.tell_gaps(identity).await?;
-        self.compact().await?;
+        let told = self.tell_gaps(identity).await;
+        // Also when that failed: where the disk is full, this makes the space for it.
+        let compacted = self.compact().await;
         let now = self.core.clock.millis();
         if let Err(error) = self.core.log.lock().restore_reserve(now) {
             tracing::warn!(%error, "there is no space for the reserve; requests are refused until there is");
         }
-        Ok(())
+        told.and(compacted)
+    }
+
+    /// When the machine's clock was set, what this process took is dated anew: it is as old as it was.
+    fn date(&self) {
+        let mut inner = self.core.inner.lock();
+        let mut looked = self.looked.lock();
+        let now = Looked::now(&*self.core.clock, inner.engine.next_numbers().0);
+        if now.seconds == 0 {
+            return;
+        }
+        let before = std::mem::replace(&mut *looked, now);
+        if before.seconds == 0 {
+            inner.engine.date_unknown(now.seconds);
+            return;
+        }
+        let expected =
+            i64::from(before.seconds) + i64::try_from((now.millis - before.millis) / 1000).unwrap_or(0);
+        let step = i64::from(now.seconds) - expected;
+        if step.abs() <= CLOCK_STEP {
+            return;
+        }
+        // Some of what came in since the last look came in after the step.
+        let is_after = |accepted_s: u32| {
+            let at = i64::from(accepted_s);
+            at.abs_diff(i64::from(now.seconds)) < at.abs_diff(expected)
+        };
+        let next = inner
+            .engine
+            .slots()
+            .from(before.next_number)
+            .find(|(_, slot)| is_after(slot.accepted_s))
+            .map_or(now.next_number, |(number, _)| number);
+        tracing::warn!(seconds = step, "the clock was set; what waits keeps its age");
+        inner.engine.redate(self.first_number..next, step);
+        inner.note(What::Redated(Redated {
+            first: self.first_number,
+            next,
+            by: step,
+        }));
+        drop(inner);
+        self.core.kick();
     }
 
     /// Drops what is worth nothing any more. Says how many requests.
@@ -72,7 +150,9 @@ impl Buffer {
     async fn tell_gaps(&self, identity: IdentityId) -> Result<(), BufferError> {
         let targets = self.core.log.lock().gaps().targets();
         for of in targets {
-            let Some(rule) = self.options.gaps.iter().find(|rule| rule.applies(&of)) else {
+            let rules = &self.options.gaps;
+            let rule = rules.iter().find(|rule| rule.applies(&of));
+            let Some(rule) = rule.or_else(|| rules.iter().find(|rule| rule.applies_to_unknown(&of))) else {
                 continue;
             };
             let earlier = self.telling.lock().get(&of).copied();
@@ -90,13 +170,8 @@ impl Buffer {
         let mut nonce = [0; NONCE_BYTES];
         rand::TryRngCore::try_fill_bytes(&mut rand::rngs::OsRng, &mut nonce)
             .map_err(|e| BufferError::Random(e.to_string()))?;
-        let channel = if rule.channel.is_empty() {
-            of.channel.clone()
-        } else {
-            rule.channel.clone()
-        };
         let template = Template {
-            channel,
+            channel: rule.channel_for(&of),
             chaincode: rule.chaincode.clone(),
             function: rule.function.clone(),
             source: String::new(),
@@ -178,17 +253,23 @@ impl Buffer {
                 self.copy_forward(segment).await?;
             }
             self.carry_marks(segment).await?;
-            let gone = {
-                let inner = self.core.inner.lock();
-                inner
-                    .engine
-                    .oldest_segment()
-                    .is_none_or(|(oldest, _)| oldest > segment)
+            // What replaces it must be certain before it goes.
+            let (gone, drops) = {
+                let mut inner = self.core.inner.lock();
+                let oldest = inner.engine.oldest_segment();
+                let dropping = inner.is_dropping(segment);
+                (
+                    oldest.is_none_or(|(oldest, _)| oldest > segment),
+                    dropping.then(|| inner.stage(What::Barrier)),
+                )
             };
+            if let Some(drops) = drops {
+                self.core.kick();
+                drops.durable().await?;
+            }
             if !gone {
                 break;
             }
-            // What replaces it must be certain before it goes.
             self.core.log.lock().sync().map_err(io)?;
             self.core.disk.remove(u64::from(segment)).map_err(io)?;
             total -= length;
@@ -265,6 +346,7 @@ impl Buffer {
     async fn carry_marks(&self, segment: u32) -> Result<(), WriteFailed> {
         let pending: Vec<_> = {
             let mut inner = self.core.inner.lock();
+            inner.engine.forget_marks(segment);
             let mut pending = Vec::new();
             for group in inner.engine.slots().marked_up_to(segment) {
                 pending.push(inner.stage(What::Twice(Event::Sending(Sending { group }))));

@@ -1,5 +1,6 @@
 //! What is sent, and what became of it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -117,6 +118,13 @@ impl Buffer {
             Pick::Batch(number) => self.again(number).map(|job| Prepared { job, pending: None }),
             Pick::Form { members, rule } => self.form(members, rule),
         }
+    }
+
+    /// The source whose order the request keeps, if it does.
+    fn ordered_source(&self, number: u64) -> Option<String> {
+        let inner = self.core.inner.lock();
+        let template = inner.engine.template(inner.engine.slot(number)?.template)?;
+        template.ordered.then(|| template.source.clone())
     }
 
     fn position(&self, number: u64) -> Option<Position> {
@@ -242,19 +250,33 @@ impl Buffer {
     fn form(&self, members: Vec<u64>, rule: usize) -> Option<Prepared> {
         let rule = self.options.merge.get(rule)?;
         let mut together = Vec::with_capacity(members.len());
-        let mut alone = Vec::new();
+        // What cannot stand in a list, and what must not go before it.
+        let (mut alone, mut behind) = (Vec::new(), Vec::new());
+        let mut waits_for = HashSet::new();
         for number in members {
-            let Some(accepted) = self.read(number) else {
+            let source = self.ordered_source(number);
+            if source.as_ref().is_some_and(|source| waits_for.contains(source)) {
+                behind.push(number);
                 continue;
-            };
-            if listable(&accepted) {
-                together.push((number, accepted));
-            } else {
-                alone.push(number);
             }
+            match self.read(number) {
+                Some(accepted) if listable(&accepted) => {
+                    together.push((number, accepted));
+                    continue;
+                }
+                Some(_) => alone.push(number),
+                None if self.position(number).is_none() => continue,
+                // It is read again later.
+                None => {}
+            }
+            waits_for.extend(source);
         }
-        if !alone.is_empty() {
-            self.core.inner.lock().engine.free(alone, ALONE);
+        if !alone.is_empty() || !behind.is_empty() {
+            let mut inner = self.core.inner.lock();
+            // The last ones first: each goes to the head of its line.
+            inner.engine.free(behind, 0);
+            inner.engine.free(alone, ALONE);
+            drop(inner);
             self.core.work.notify_one();
         }
         if together.len() < 2 {

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::disk::Disk;
 use super::engine::Position;
 use super::gaps::Gaps;
-use super::record::{self, Accepted, Dropped, Event, Found, MAGIC, Snapshot, StoredTemplate, Target};
+use super::record::{self, Accepted, Dropped, Event, Found, MAGIC, Run, Snapshot, StoredTemplate, Target};
 use super::request::Template;
 
 /// After so many records of a template it is said again, so that damage to it costs little.
@@ -33,10 +33,12 @@ pub(crate) enum What {
     Intake(Accepted, Arc<Template>),
     /// A request copied from a segment that goes.
     Copy(Accepted, Arc<Template>),
-    /// A request that was given up.
-    Dropped(Dropped, Arc<Template>),
-    /// Something about requests.
+    /// A request that was given up, and the segment that holds its record.
+    Dropped(Dropped, Arc<Template>, u32),
+    /// Something about requests, which may be said again.
     Note(Event),
+    /// The clock was set. Said again it would count again.
+    Redated(record::Redated),
     /// The same, said twice in two records, since its loss could make one request two transactions.
     Twice(Event),
     /// The same about requests that get a new template.
@@ -75,7 +77,7 @@ impl Append {
     }
 
     fn wants_sync(&self) -> bool {
-        self.done.is_some() || matches!(self.what, What::Dropped(..))
+        self.done.is_some() || matches!(self.what, What::Dropped(..) | What::Redated(_))
     }
 }
 
@@ -123,6 +125,8 @@ pub(crate) struct Log {
     /// Notes that a failed fsync has lost, for the head of the next segment.
     lost: Vec<Event>,
     gaps: Gaps,
+    /// Requests lost through damage that the sum of the gaps has counted.
+    damaged: Vec<Run>,
     next_number: u64,
     next_batch: u64,
     reserve: bool,
@@ -149,7 +153,7 @@ impl Log {
         segment_bytes: u64,
         last_segment: u32,
         (next_number, next_batch): (u64, u64),
-        gaps: Gaps,
+        (gaps, damaged): (Gaps, Vec<Run>),
         torn: Option<(u32, u64)>,
     ) -> Self {
         Self {
@@ -166,6 +170,7 @@ impl Log {
             unsynced: Vec::new(),
             lost: Vec::new(),
             gaps,
+            damaged,
             next_number,
             next_batch,
             reserve_tried: None,
@@ -253,6 +258,7 @@ impl Log {
             next_number: self.next_number,
             next_batch: self.next_batch,
             gaps: self.gaps.stored(),
+            damaged: self.damaged.clone(),
             torn_segment: self.torn.map_or(0, |(segment, _)| segment),
             torn_from: self.torn.map_or(0, |(_, offset)| offset),
             void_segment: self.void.map_or(0, |(segment, _)| segment),
@@ -269,6 +275,17 @@ impl Log {
     pub(crate) fn append(&mut self, group: &[Append], now: u64) -> Result<Vec<Position>, WriteFailed> {
         if group.iter().any(Append::is_intake) {
             self.want_reserve(now)?;
+        }
+        let nothing_new = group.iter().all(|a| matches!(a.what, What::Barrier));
+        if nothing_new && self.void.is_none() && self.lost.is_empty() {
+            // Needs no space, so that a full disk can be emptied.
+            self.sync().map_err(|e| WriteFailed::of(&e))?;
+            let here = Position {
+                segment: self.segment,
+                offset: 0,
+                bytes: 0,
+            };
+            return Ok(vec![here; group.len()]);
         }
         if self.closed || self.length >= self.segment_bytes {
             self.begin_segment().map_err(|e| WriteFailed::of(&e))?;
@@ -390,7 +407,7 @@ impl Log {
                 put(out, Event::Accepted(accepted.clone()));
                 accepted.number
             }
-            What::Dropped(dropped, template) => {
+            What::Dropped(dropped, template, _) => {
                 out.gaps.add(Some(template), dropped);
                 say(out, dropped.template, template);
                 put(out, Event::Dropped(dropped.clone()));
@@ -399,6 +416,10 @@ impl Log {
             What::Note(event) => {
                 put(out, event.clone());
                 number_in(event)
+            }
+            What::Redated(redated) => {
+                put(out, Event::Redated(*redated));
+                0
             }
             What::Twice(event) => {
                 put(out, event.clone());

@@ -30,12 +30,13 @@
 //! | `Batch` (twice) | the batch is sent | its members go singly; only if both are damaged can the ledger see them twice, and there the contract's own check is the second line |
 //! | `Apart` (twice) | a member goes without its batch | as above |
 //! | `Sending` (twice) | an orderer may see the request | it may be merged or given up though it was sent |
-//! | `Dropped` | it is counted for a gap record | the request is open again, and the drop never happened |
+//! | `Dropped` | it is counted for a gap record, and the file with the request is deleted | the request is open again, and the drop never happened |
+//! | `Redated` | - | ages count by the clock as it was before it was set |
 //! | the head of the next segment, which voids a failed group | the next request after a failed fsync | a request whose caller was told "not taken" may be sent |
 //!
 //! # In memory
 //!
-//! 24 bytes a request (`slots`), 17 to 34 more if it has a key, nothing for its place in the queues while numbers are
+//! 24 bytes a request (`slots`), 13 to 26 more if it has a key, nothing for its place in the queues while numbers are
 //! consecutive. What a request says is read from disk when it is sent.
 
 mod clock;
@@ -68,11 +69,13 @@ use self::clock::{Clock, SystemClock};
 use self::core::{Core, Pending};
 use self::disk::{Disk, Folder};
 use self::engine::{Engine, NewEntry, Position};
+use self::house::Looked;
 use self::log::{Log, What, WriteFailed};
 use self::record::{Accepted, Dropped, Target};
 use self::request::Template;
 use crate::identities::IdentityId;
 
+pub(crate) use self::clock::EARLIEST;
 pub use self::engine::{BufferLimits, State, Totals, WhenFull};
 pub(crate) use self::engine::{MergeRule, Outcome};
 pub use self::gaps::DropReason;
@@ -252,6 +255,8 @@ pub struct Buffer {
     first_number: u64,
     first_batch: u64,
     damage: Mutex<Vec<String>>,
+    /// The clocks at the last look.
+    looked: Mutex<Looked>,
     /// Requests that tell of drops, by what they tell of.
     telling: Mutex<HashMap<Target, u64>>,
     writer: Option<std::thread::JoinHandle<()>>,
@@ -296,14 +301,15 @@ impl Buffer {
         for _ in 0..recovered.lost {
             recovered.engine.count_found_damage();
         }
-        recovered.engine.date_unknown(clock.unix_seconds());
         let (first_number, first_batch) = recovered.engine.next_numbers();
+        let looked = Looked::now(&*clock, first_number);
+        recovered.engine.date_unknown(looked.seconds);
         let log = Log::new(
             Arc::clone(&disk),
             options.segment_bytes,
             recovered.last_segment,
             (first_number, first_batch),
-            recovered.gaps,
+            (recovered.gaps, recovered.damaged),
             recovered.torn,
         );
         recovered.damage.truncate(MAX_DAMAGE);
@@ -317,6 +323,7 @@ impl Buffer {
             first_number,
             first_batch,
             damage: Mutex::new(recovered.damage),
+            looked: Mutex::new(looked),
             telling: Mutex::new(HashMap::new()),
             writer: None,
         })
@@ -372,6 +379,11 @@ impl Buffer {
         if let Some(pending) = pending {
             self.core.kick();
             pending.durable().await?;
+            // Of one that somebody else had handed over, the write may have failed before this one waited for it.
+            if receipt.known && !self.core.inner.lock().engine.is_kept(receipt.id) {
+                let why = "it had come before, and the disk did not take it then";
+                return Err(BufferError::Write(why.to_owned()));
+            }
         }
         Ok(receipt)
     }
@@ -462,7 +474,11 @@ impl Buffer {
 
     /// Gives a request up that nobody has seen, and notes it for a gap record.
     fn give_up(&self, inner: &mut self::core::Inner, number: u64, reason: DropReason) {
-        let Some(template_id) = inner.engine.slot(number).map(|slot| slot.template) else {
+        let slot = inner
+            .engine
+            .slot(number)
+            .map(|slot| (slot.template, slot.segment));
+        let Some((template_id, segment)) = slot else {
             return;
         };
         let Some((template, accepted_s)) = inner.engine.drop_entry(number, reason) else {
@@ -474,7 +490,7 @@ impl Buffer {
             accepted_s,
             reason: reason.number(),
         };
-        inner.note(What::Dropped(dropped, template));
+        inner.note_drop(dropped, template, segment);
         self.core.ended();
     }
 

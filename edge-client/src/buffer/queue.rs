@@ -9,7 +9,7 @@ use super::request::Priority;
 
 /// The newest waiting requests of a target and priority are its live data; older ones are its backlog.
 pub(crate) const LIVE: u64 = 256;
-/// One turn in so many goes to the last in line, so that nothing starves.
+/// One turn in so many goes to those that are not the first in line, each in its turn, so that nothing starves.
 const FAIR_TURN: u32 = 8;
 
 /// A queue of numbers.
@@ -62,7 +62,12 @@ pub(crate) struct Ranks {
     /// By priority, the most urgent first: live data, attempts to be repeated, backlog.
     queues: [[Runs; 3]; Priority::ALL.len()],
     turn: u32,
+    /// The queue that had the last turn of those in the back.
+    fair: usize,
 }
+
+/// Queues of a target.
+const QUEUES: usize = 2 * Priority::ALL.len();
 
 fn row(priority: Priority) -> usize {
     match priority {
@@ -114,17 +119,22 @@ impl Ranks {
     /// The queue whose turn it is.
     pub(crate) fn next_rank(&mut self) -> Option<Rank> {
         self.turn = self.turn.wrapping_add(1);
-        let mut filled = self.queues.iter().enumerate().flat_map(|(row, pair)| {
-            pair.iter()
-                .enumerate()
-                .filter(|(_, runs)| runs.len() > 0)
-                .map(move |(column, _)| (row, column))
-        });
-        if self.turn.is_multiple_of(FAIR_TURN) {
-            filled.last()
-        } else {
-            filled.next()
+        let rank = |place: usize| (place / 2, place % 2);
+        let is_filled = |place: &usize| {
+            let (row, column) = rank(*place);
+            let runs = self.queues.get(row).and_then(|pair| pair.get(column));
+            runs.is_some_and(|runs| runs.len() > 0)
+        };
+        let first = (0..QUEUES).find(is_filled)?;
+        if !self.turn.is_multiple_of(FAIR_TURN) {
+            return Some(rank(first));
         }
+        // From the back to the front, and from the back again.
+        let last = self.fair;
+        let mut behind = (first + 1..last).rev().chain((last.max(first + 1)..QUEUES).rev());
+        let place = behind.find(is_filled).unwrap_or(first);
+        self.fair = place;
+        Some(rank(place))
     }
 
     pub(crate) fn pop(&mut self, rank: Rank) -> Option<u64> {
@@ -163,6 +173,26 @@ mod tests {
         assert_eq!(order[..7], [100, 101, 102, 103, 104, 105, 106]);
         assert_eq!(order[7], 0, "the eighth turn is for the last in line");
         assert_eq!(order.len(), 20);
+    }
+
+    #[test]
+    fn each_queue_in_the_back_has_its_turn() {
+        let mut ranks = Ranks::default();
+        for n in 0..LIVE + 100 {
+            ranks.push(Priority::Normal, n);
+            ranks.push(Priority::Low, 10_000 + n);
+        }
+        // Live data come in as fast as they go out.
+        let mut taken = Vec::new();
+        for n in 0..64 {
+            let rank = ranks.next_rank().unwrap();
+            taken.push(ranks.pop(rank).unwrap());
+            ranks.push(Priority::Normal, 1000 + n);
+        }
+        let of = |numbers: std::ops::Range<u64>| taken.iter().filter(|n| numbers.contains(n)).count();
+        assert!(of(0..100) >= 2, "the backlog moves: {taken:?}");
+        assert!(of(10_000..10_100) >= 2, "and the backlog of the lower priority");
+        assert!(of(10_100..20_000) >= 2, "and its live data");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) const FIRST_BATCH: u64 = 1 << 60;
 /// One record of a file.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Record {
-    #[prost(oneof = "Event", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Event", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub(crate) event: Option<Event>,
     /// Everything before this record was durable before this record was written: damage there is no torn write.
     #[prost(bool, tag = "15")]
@@ -53,6 +53,8 @@ pub(crate) enum Event {
     Snapshot(Snapshot),
     #[prost(message, tag = "10")]
     Rebound(Rebound),
+    #[prost(message, tag = "11")]
+    Redated(Redated),
 }
 
 /// What many requests have in common, said once a segment.
@@ -239,6 +241,9 @@ pub(crate) struct Snapshot {
     pub(crate) void_segment: u32,
     #[prost(uint64, tag = "7")]
     pub(crate) void_from: u64,
+    /// Requests lost through damage that `gaps` has counted, now or before it was told.
+    #[prost(message, repeated, tag = "8")]
+    pub(crate) damaged: Vec<Run>,
 }
 
 /// See [`super::gaps::Gap`].
@@ -271,6 +276,19 @@ pub(crate) struct Rebound {
     pub(crate) members: Vec<Run>,
     #[prost(uint32, tag = "2")]
     pub(crate) template: u32,
+}
+
+/// The machine's clock was set: what was taken before came in so much later, or earlier, than its records say.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct Redated {
+    /// The first request that this is said of, and the first of which it is not.
+    #[prost(uint64, tag = "1")]
+    pub(crate) first: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) next: u64,
+    /// Seconds.
+    #[prost(sint64, tag = "3")]
+    pub(crate) by: i64,
 }
 
 impl StoredTemplate {

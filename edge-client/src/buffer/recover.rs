@@ -9,11 +9,13 @@ use super::BufferError;
 use super::disk::Disk;
 use super::engine::{Engine, NewEntry, Position, State};
 use super::gaps::{DropReason, Gaps};
-use super::record::{self, Accepted, Dropped, Event, Found, MAGIC, Settled};
+use super::record::{self, Accepted, Dropped, Event, Found, MAGIC, Run, Settled, runs_of};
 use super::request::Template;
 
 /// Members of a batch that are read from a file at most.
 const MAX_MEMBERS: usize = 100_000;
+/// More requests do not fit into a segment.
+const MAX_MISSING: usize = 100_000;
 /// Longest snapshot at the head of a segment, with its frame.
 const LONGEST_HEAD: usize = 1024 * 1024;
 
@@ -22,13 +24,28 @@ const LONGEST_HEAD: usize = 1024 * 1024;
 pub(crate) struct Recovered {
     pub(crate) engine: Engine,
     pub(crate) gaps: Gaps,
+    /// Requests lost through damage, all of which are in the sum of the gaps, or were told.
+    pub(crate) damaged: Vec<Run>,
     pub(crate) last_segment: u32,
     /// Human-readable reports of damage.
     pub(crate) damage: Vec<String>,
-    /// Requests that are known to be lost through it.
+    /// Requests that are known only now to be lost through it.
     pub(crate) lost: u64,
     /// The last segment, and where what a power cut may have torn begins in it.
     pub(crate) torn: Option<(u32, u64)>,
+}
+
+/// A damaged stretch: of the requests between those before and behind it nothing may be known any more.
+struct Hole {
+    segment: String,
+    offset: usize,
+    length: usize,
+    /// Number of the last request before it, if that is known.
+    after: Option<u64>,
+    /// Number of the first behind it.
+    next: Option<u64>,
+    /// What is lost was to go, most likely, where this one was.
+    near: Option<Arc<Template>>,
 }
 
 struct Reader {
@@ -36,7 +53,17 @@ struct Reader {
     gaps: Gaps,
     next_number: u64,
     damage: Vec<String>,
-    lost: u64,
+    holes: Vec<Hole>,
+    /// Requests whose templates are damaged, and the segments they are in.
+    unreadable: BTreeMap<u64, String>,
+    /// Those of them, or of the holes, that are known to have ended.
+    ended: BTreeSet<u64>,
+    /// Requests lost through damage that the sum of the gaps has counted.
+    counted: Vec<Run>,
+    /// Number of the last request so far, once one is known.
+    before: Option<u64>,
+    /// What the last request that could be read has in common with others.
+    near: Option<Arc<Template>>,
     /// Open batches with the segments of their records. Only in the end is it known which of their members are there: a
     /// member may have been copied forward, behind the record of its batch.
     batches: BTreeMap<u64, (record::Batch, u32)>,
@@ -55,10 +82,6 @@ struct Segment {
     read_ahead: bool,
     /// From here on damage may be a torn write, of which nobody was told that it is durable.
     torn_from: usize,
-    /// Number of the last request that came in here, for what is missing in a damaged stretch.
-    before: u64,
-    /// A damaged stretch after it: offset and length.
-    hole: Option<(usize, usize)>,
 }
 
 impl Segment {
@@ -102,7 +125,12 @@ pub(crate) fn recover(disk: &dyn Disk, engine: Engine, dir: &str) -> Result<Reco
         gaps: Gaps::default(),
         next_number: 1,
         damage: Vec::new(),
-        lost: 0,
+        holes: Vec::new(),
+        unreadable: BTreeMap::new(),
+        ended: BTreeSet::new(),
+        counted: Vec::new(),
+        before: None,
+        near: None,
         batches: BTreeMap::new(),
         marks: BTreeMap::new(),
         followed: BTreeSet::new(),
@@ -152,13 +180,15 @@ pub(crate) fn recover(disk: &dyn Disk, engine: Engine, dir: &str) -> Result<Reco
     for number in std::mem::take(&mut reader.followed) {
         reader.engine.has_follower(number);
     }
+    let (damaged, lost) = reader.count_lost();
     reader.engine.recovered();
     Ok(Recovered {
+        damaged,
         last_segment: last.map_or(0, |n| u32::try_from(n).unwrap_or(u32::MAX)),
         engine: reader.engine,
         gaps: reader.gaps,
         damage: reader.damage,
-        lost: reader.lost,
+        lost,
         torn,
     })
 }
@@ -234,55 +264,110 @@ impl Reader {
             bytes: bytes.clone(),
             read_ahead: false,
             torn_from,
-            before: 0,
-            hole: None,
         };
+        if segment == 1 {
+            self.before = Some(0);
+        }
         record::scan(bytes, start, |found| match found {
             Ok(found) => self.record(&mut here, found),
             // What a power cut leaves of the last writes: nobody was told that they were taken.
             Err(torn) if torn.offset >= here.torn_from => tracing::info!(
                 segment = %here.name, from = torn.offset, bytes = torn.length, "torn writes are left out"
             ),
-            Err(damage) => {
-                self.close_hole(&mut here, 0);
-                here.hole = Some((damage.offset, damage.length));
-            }
+            Err(damage) => self.holes.push(Hole {
+                segment: here.name.clone(),
+                offset: damage.offset,
+                length: damage.length,
+                after: self.before,
+                next: None,
+                near: self.near.clone(),
+            }),
         });
-        self.close_hole(&mut here, 0);
         Ok(())
     }
 
-    /// Reports a damaged stretch; `next` is the request after it, if it is known.
-    fn close_hole(&mut self, here: &mut Segment, next: u64) {
-        let Some((offset, length)) = here.hole.take() else {
-            return;
+    /// `next` is the first request behind everything that was read so far.
+    fn goes_on_with(&mut self, next: u64) {
+        for hole in self.holes.iter_mut().rev().take_while(|hole| hole.next.is_none()) {
+            hole.next = Some(next);
+        }
+    }
+
+    /// Notes the end of a request of which damage may have taken the record.
+    fn ends(&mut self, number: u64) {
+        let behind = self
+            .holes
+            .partition_point(|hole| hole.after.unwrap_or(0) < number);
+        let in_hole = behind
+            .checked_sub(1)
+            .and_then(|last| self.holes.get(last))
+            .is_some_and(|hole| hole.next.is_none_or(|next| number < next));
+        if in_hole || self.unreadable.contains_key(&number) {
+            self.ended.insert(number);
+        }
+    }
+
+    /// Reports the damage, and adds to the gaps what is lost by it and was not counted before. Gives all that is lost, and how
+    /// many requests were not counted before.
+    fn count_lost(&mut self) -> (Vec<Run>, u64) {
+        let mut lost: BTreeMap<u64, Option<Arc<Template>>> = BTreeMap::new();
+        let mut reached = 0;
+        for hole in std::mem::take(&mut self.holes) {
+            let (first, next) = match (hole.after, hole.next) {
+                (Some(after), Some(next)) => (reached.max(after + 1), next),
+                _ => (0, 0),
+            };
+            reached = reached.max(next);
+            let missing: Vec<u64> = (first..next)
+                .take(MAX_MISSING)
+                .filter(|number| self.is_missing(*number))
+                .collect();
+            let what = match missing.len() {
+                0 => "no request is known to be lost by it".to_owned(),
+                1 => "one request is lost by it".to_owned(),
+                more => format!("up to {more} requests are lost by it"),
+            };
+            self.damage.push(format!(
+                "{}: {} bytes from {} on are damaged; {what}",
+                hole.segment, hole.length, hole.offset
+            ));
+            let near = hole.near.or_else(|| self.near.clone());
+            lost.extend(missing.into_iter().map(|number| (number, near.clone())));
+        }
+        for (number, segment) in std::mem::take(&mut self.unreadable) {
+            if self.is_missing(number) {
+                self.damage.push(format!(
+                    "{segment}: request {number} refers to a damaged record and is lost"
+                ));
+                lost.entry(number).or_insert_with(|| self.near.clone());
+            }
+        }
+        let counted = |number: u64| {
+            let run = self.counted.partition_point(|run| run.first <= number);
+            run.checked_sub(1)
+                .and_then(|run| self.counted.get(run))
+                .is_some_and(|run| number < run.first.saturating_add(run.count))
         };
-        let missing = if here.before > 0 && next > here.before {
-            next - here.before - 1
-        } else {
-            0
-        };
-        self.lost += missing;
-        for _ in 0..missing {
+        let mut new = 0;
+        for (number, near) in lost.iter().filter(|(number, _)| !counted(**number)) {
+            new += 1;
             self.gaps.add(
-                None,
+                like(near.as_deref()).as_ref(),
                 &Dropped {
-                    number: 0,
+                    number: *number,
                     template: 0,
                     accepted_s: 0,
                     reason: DropReason::Damaged.number(),
                 },
             );
         }
-        let what = match missing {
-            0 => "no request is known to be lost by it".to_owned(),
-            1 => "one request is lost by it".to_owned(),
-            more => format!("up to {more} requests are lost by it"),
-        };
-        self.damage.push(format!(
-            "{}: {length} bytes from {offset} on are damaged; {what}",
-            here.name
-        ));
+        (runs_of(lost.into_keys()), new)
+    }
+
+    fn is_missing(&self, number: u64) -> bool {
+        self.engine.slot(number).is_none()
+            && !self.engine.is_finished(number)
+            && !self.ended.contains(&number)
     }
 
     fn record(&mut self, here: &mut Segment, found: Found) {
@@ -294,9 +379,13 @@ impl Reader {
         match found.event {
             Event::Template(stored) => here.learn(stored),
             Event::Snapshot(snapshot) => {
+                self.goes_on_with(snapshot.next_number);
+                let before = snapshot.next_number.saturating_sub(1);
+                self.before = Some(self.before.unwrap_or(0).max(before));
                 self.next_number = self.next_number.max(snapshot.next_number);
                 self.engine.given_batches(snapshot.next_batch);
                 self.gaps = Gaps::load(snapshot.gaps);
+                self.counted = snapshot.damaged;
             }
             Event::Accepted(accepted) => self.accepted(here, accepted, position),
             Event::Settled(settled) => self.settled(&settled),
@@ -312,6 +401,7 @@ impl Reader {
             Event::BatchCommitted(done) => {
                 self.batches.remove(&done.number);
                 for number in record::numbers_of(&done.members, MAX_MEMBERS) {
+                    self.ends(number);
                     self.engine.remember_end(number, State::Committed, done.block, "");
                 }
             }
@@ -327,7 +417,11 @@ impl Reader {
                 if template.is_none() && found.offset >= here.torn_from {
                     return;
                 }
-                self.gaps.add(template.as_deref(), &dropped);
+                match &template {
+                    Some(template) => self.gaps.add(Some(template), &dropped),
+                    None => self.gaps.add(like(self.near.as_deref()).as_ref(), &dropped),
+                }
+                self.ends(dropped.number);
                 let reason = DropReason::from_number(dropped.reason);
                 if dropped.number > 0 {
                     self.engine
@@ -341,6 +435,7 @@ impl Reader {
                     }
                 }
             }
+            Event::Redated(redated) => self.engine.redate(redated.first..redated.next, redated.by),
         }
     }
 
@@ -354,8 +449,8 @@ impl Reader {
             self.followed.insert(accepted.number);
         }
         if !accepted.copied {
-            self.close_hole(here, accepted.number);
-            here.before = accepted.number;
+            self.goes_on_with(accepted.number);
+            self.before = Some(accepted.number);
         }
         if self.engine.slot(accepted.number).is_some() {
             // A copy whose template was torn away could not be read again: the first one stays where it is.
@@ -372,13 +467,12 @@ impl Reader {
                 // A part of a torn write.
                 return;
             }
-            self.lost += 1;
-            self.damage.push(format!(
-                "{}: request {} refers to a damaged record and is lost",
-                here.name, accepted.number
-            ));
+            self.unreadable.insert(accepted.number, here.name.clone());
             return;
         };
+        if !template.tells_gaps {
+            self.near = Some(Arc::clone(&template));
+        }
         if let Some(target) = &accepted.tells {
             self.gaps.clear(target);
         }
@@ -405,12 +499,21 @@ impl Reader {
         };
         // A member that ended by itself proves that its batch was taken apart.
         let number = settled.number;
+        self.ends(number);
         let within = |run: &record::Run| (run.first..run.first.saturating_add(run.count)).contains(&number);
         self.batches
             .retain(|_, (batch, _)| !batch.members.iter().any(within));
         self.engine
             .remember_end(settled.number, state, settled.block, &settled.reason);
     }
+}
+
+/// What is known of a request whose record is lost from one beside it: where it was to go, and not whose it was.
+fn like(near: Option<&Template>) -> Option<Template> {
+    near.map(|near| Template {
+        source: String::new(),
+        ..near.clone()
+    })
 }
 
 /// The name under which a request's key is kept in memory: the first bytes of the nonce that was made from it.

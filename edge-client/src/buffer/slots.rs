@@ -188,6 +188,30 @@ impl Slots {
             .collect()
     }
 
+    /// Forgets marks in segments up to this one of groups without open requests.
+    pub(crate) fn forget_marks(&mut self, segment: u32) {
+        for group in self.groups.values_mut() {
+            if group.used == 0 && group.marked_in <= segment {
+                group.marked_in = 0;
+            }
+        }
+    }
+
+    /// Changes those with numbers in a range.
+    pub(crate) fn each_mut(&mut self, numbers: std::ops::Range<u64>, mut change: impl FnMut(&mut Slot)) {
+        for (index, group) in self.groups.range_mut(numbers.start / GROUP..) {
+            let base = index * GROUP;
+            if base >= numbers.end {
+                return;
+            }
+            for (number, slot) in (base..).zip(group.slots.iter_mut()) {
+                if slot.segment != 0 && numbers.contains(&number) {
+                    change(slot);
+                }
+            }
+        }
+    }
+
     /// All in the order of their numbers, from one on.
     pub(crate) fn from(&self, number: u64) -> impl Iterator<Item = (u64, &Slot)> {
         let first = number / GROUP;

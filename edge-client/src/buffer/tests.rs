@@ -1,6 +1,9 @@
 //! The buffer over real files, and named cases of damage over the fake disk.
 
-use super::fake::{FakeClock, FakeDisk};
+use futures::FutureExt;
+
+use super::core::Committed;
+use super::fake::{FakeClock, FakeDisk, drive};
 use super::*;
 
 const ME: IdentityId = [7; 32];
@@ -251,7 +254,10 @@ async fn a_reading_costs_less_than_a_hundred_bytes_of_our_own() {
 /// A buffer over a fake disk, whose segments can be damaged.
 struct Fake {
     disk: Arc<FakeDisk>,
+    clock: Arc<FakeClock>,
     options: BufferOptions,
+    /// What is staged is written when the test says so.
+    by_hand: bool,
     buffer: Option<Buffer>,
 }
 
@@ -259,6 +265,8 @@ impl Fake {
     fn new(segment_bytes: u64) -> Self {
         let mut fake = Self {
             disk: Arc::new(FakeDisk::new(1)),
+            clock: Arc::default(),
+            by_hand: false,
             options: BufferOptions {
                 segment_bytes,
                 gaps: vec![GapRule {
@@ -282,10 +290,10 @@ impl Fake {
         self.buffer = Some(Buffer::assemble(
             "fake".into(),
             Arc::clone(&self.disk) as Arc<dyn Disk>,
-            Arc::new(FakeClock::default()),
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
             [9; 32],
             self.options.clone(),
-            true,
+            !self.by_hand,
         )?);
         Ok(())
     }
@@ -322,6 +330,155 @@ impl Fake {
             .sum();
         (data.iter().map(|j| j.id).collect(), lost)
     }
+
+    /// Requests dropped of which the gap records tell, once these are sent.
+    async fn told(&self) -> u64 {
+        self.get().keep_house(ME).await.unwrap();
+        let mut told = 0;
+        for job in self.get().take_due(1000).await {
+            if job.function == "recordGaps" {
+                let value: serde_json::Value = serde_json::from_slice(&job.args[0]).unwrap();
+                let counts = value["gaps"].as_array().unwrap().iter();
+                told += counts.map(|gap| gap["count"].as_u64().unwrap()).sum::<u64>();
+            }
+            let committed = Outcome::Committed { block: 1 };
+            self.get().settle(&job, committed, Duration::ZERO).await;
+        }
+        told
+    }
+}
+
+#[test]
+fn a_request_that_comes_twice_while_the_disk_is_full_is_taken_by_nobody() {
+    let mut fake = Fake::new(100_000);
+    fake.by_hand = true;
+    fake.open().unwrap();
+    drive(fake.get(), 9, fake.get().accept(request("before", 40), ME)).unwrap();
+    fake.disk.leave_free(Some(20));
+    let twice = futures::future::join(
+        fake.get().accept(request("k", 40), ME),
+        fake.get().accept(request("k", 40), ME),
+    );
+    let (first, second) = drive(fake.get(), 9, twice);
+    assert!(matches!(first, Err(BufferError::Write(_))), "{first:?}");
+    assert!(matches!(second, Err(BufferError::Write(_))), "{second:?}");
+    fake.disk.leave_free(None);
+    fake.clock.advance(10_000);
+    let again = drive(fake.get(), 9, fake.get().accept(request("k", 40), ME)).unwrap();
+    assert!(!again.known);
+    let known = drive(fake.get(), 9, fake.get().accept(request("k", 40), ME)).unwrap();
+    assert_eq!((known.known, known.id), (true, again.id));
+}
+
+#[test]
+fn a_request_that_comes_again_after_its_write_failed_is_not_taken_for_stored() {
+    let mut fake = Fake::new(100_000);
+    fake.by_hand = true;
+    fake.open().unwrap();
+    let (buffer, disk) = (fake.get(), &fake.disk);
+    let mut first = Box::pin(buffer.accept(request("k", 40), ME));
+    let mut second = Box::pin(buffer.accept(request("k", 40), ME));
+    assert!(first.as_mut().now_or_never().is_none());
+    assert!(second.as_mut().now_or_never().is_none());
+    disk.set_failing(1.0);
+    assert_eq!(buffer.core.commit(1), Committed::Failed);
+    disk.set_failing(0.0);
+    assert_eq!(buffer.core.commit(1), Committed::Group);
+    assert!(first.now_or_never().expect("its write has failed").is_err());
+    let second = second.now_or_never().expect("everything before it is written");
+    assert!(matches!(second, Err(BufferError::Write(_))), "{second:?}");
+}
+
+#[tokio::test]
+async fn files_go_only_after_the_drops_of_what_they_hold_are_on_disk() {
+    let mut fake = Fake::new(400);
+    fake.options.limits.max_age = Some(Duration::from_secs(60));
+    fake.open().unwrap();
+    fake.fill(30).await;
+    fake.by_hand = true;
+    fake.open().unwrap();
+    drive(fake.get(), 9, fake.get().accept(request("new segment", 40), ME)).unwrap();
+    fake.clock.advance(100_000);
+    let files = fake.disk.list().unwrap().len();
+    // The drops are staged, and nothing is written before the power goes.
+    assert!(fake.get().keep_house(ME).now_or_never().is_none());
+    assert_eq!(fake.disk.list().unwrap().len(), files);
+    fake.disk.power_on();
+    fake.by_hand = false;
+    fake.open().unwrap();
+    let told = fake.told().await + fake.told().await;
+    assert_eq!(told, 31, "each is dropped again, and told");
+    fake.get().keep_house(ME).await.unwrap();
+    assert!(fake.disk.list().unwrap().len() < files);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_emptied_though_drops_cannot_be_told() {
+    let mut fake = Fake::new(1_000);
+    fake.fill(30).await;
+    fake.flip(2);
+    let due = fake.get().take_due(1000).await;
+    assert_eq!(due.len(), 29);
+    for job in &due {
+        fake.get().sending(job).await.unwrap();
+        let committed = Outcome::Committed { block: 1 };
+        fake.get().settle(job, committed, Duration::ZERO).await;
+    }
+    // The reserve is used for something, and then there is no space at all.
+    assert!(fake.get().core.log.lock().use_reserve());
+    fake.disk.leave_free(Some(0));
+    assert!(
+        fake.get().keep_house(ME).await.is_err(),
+        "the drop cannot be told"
+    );
+    assert!(fake.disk.list().unwrap().len() <= 2, "dead files are gone");
+    assert_eq!(fake.told().await, 1, "there is space again");
+    fake.open().unwrap();
+    assert_eq!(fake.get().totals().untold_drops, 0);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_makes_nothing_older() {
+    for days in [40, -40] {
+        let mut fake = Fake::new(100_000);
+        fake.clock.set(100 * 86_400);
+        fake.options.limits.max_age = Some(Duration::from_secs(12 * 3600));
+        fake.open().unwrap();
+        fake.fill(3).await;
+        fake.get().keep_house(ME).await.unwrap();
+        fake.clock.advance(5_000);
+        accept(fake.get(), "before the step", 1).await;
+        fake.clock.set(days * 86_400);
+        accept(fake.get(), "after the step", 1).await;
+        fake.clock.advance(5_000);
+        fake.get().keep_house(ME).await.unwrap();
+        assert_eq!(fake.get().totals().open.values().sum::<usize>(), 5, "{days} days");
+        // It is known after a restart too.
+        fake.open().unwrap();
+        fake.get().keep_house(ME).await.unwrap();
+        assert_eq!(fake.get().totals().open.values().sum::<usize>(), 5, "{days} days");
+        fake.clock.advance(12 * 3_600_000 - 8_000);
+        fake.get().keep_house(ME).await.unwrap();
+        assert_eq!(fake.told().await, 3, "{days} days: they are old now");
+        fake.clock.advance(10_000);
+        assert_eq!(fake.told().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_the_time_was_known_grows_old_from_then_on() {
+    let mut fake = Fake::new(100_000);
+    fake.clock.set(-86_400);
+    fake.options.limits.max_age = Some(Duration::from_secs(60));
+    fake.open().unwrap();
+    fake.fill(3).await;
+    fake.clock.advance(100_000);
+    fake.get().keep_house(ME).await.unwrap();
+    fake.clock.set(40 * 86_400);
+    fake.get().keep_house(ME).await.unwrap();
+    assert_eq!(fake.get().totals().open.values().sum::<usize>(), 3);
+    fake.clock.advance(61_000);
+    assert_eq!(fake.told().await, 3);
 }
 
 #[tokio::test]
@@ -338,6 +495,78 @@ async fn damage_at_rest_costs_one_record_and_is_told() {
     let (data, lost) = fake.left().await;
     assert_eq!((data.len(), lost), (4, 1));
     assert_eq!(fake.get().totals().untold_drops, 0);
+}
+
+#[tokio::test]
+async fn damage_in_an_old_file_is_told_once_and_where_its_neighbours_go() {
+    let mut fake = Fake::new(400);
+    // As the documentation prints it: without a channel of its own.
+    fake.options.gaps[0].channel = String::new();
+    fake.options.gaps[0].of_chaincode = "shipment".into();
+    fake.open().unwrap();
+    fake.fill(30).await;
+    assert!(fake.disk.list().unwrap().len() > 4);
+    fake.flip(5);
+    for _ in 0..2 {
+        fake.open().unwrap();
+        assert_eq!(fake.get().damage().len(), 1, "{:?}", fake.get().damage());
+        assert!(fake.get().damage()[0].contains("one request is lost"));
+    }
+    let expected: Vec<u64> = (1..=30).filter(|n| *n != 5).collect();
+    assert_eq!(fake.left().await, (expected, 1));
+    for _ in 0..3 {
+        fake.open().unwrap();
+        let (data, told) = fake.left().await;
+        assert_eq!((data.len(), told), (29, 1), "the one record that tells it waits");
+        assert_eq!(fake.get().totals().untold_drops, 0);
+    }
+    let due = fake.get().take_due(1000).await;
+    assert!(due.is_empty(), "they are in hand");
+    fake.open().unwrap();
+    assert_eq!(fake.told().await, 1);
+    fake.open().unwrap();
+    assert_eq!(fake.told().await, 0);
+}
+
+#[tokio::test]
+async fn damage_to_what_has_ended_loses_nothing() {
+    let mut fake = Fake::new(400);
+    fake.options.limits.remembered = 3;
+    fake.open().unwrap();
+    fake.fill(30).await;
+    let slot = *fake.get().core.inner.lock().engine.slot(5).unwrap();
+    let due = fake.get().take_due(10).await;
+    for job in &due {
+        let committed = Outcome::Committed { block: 1 };
+        fake.get().settle(job, committed, Duration::ZERO).await;
+    }
+    fake.disk.damage(u64::from(slot.segment), |bytes| {
+        bytes[(slot.offset + slot.bytes / 2) as usize] ^= 0x10;
+    });
+    fake.open().unwrap();
+    assert!(fake.get().damage()[0].contains("no request is known to be lost"));
+    assert_eq!(fake.left().await, ((11..=30).collect(), 0));
+}
+
+#[tokio::test]
+async fn a_whole_file_that_is_lost_is_counted() {
+    let mut fake = Fake::new(400);
+    fake.fill(30).await;
+    let slots = |fake: &Fake, segment: u32| -> Vec<u64> {
+        let inner = fake.get().core.inner.lock();
+        let all = inner
+            .engine
+            .slots()
+            .iter()
+            .filter(|(_, slot)| slot.segment == segment);
+        all.map(|(number, _)| number).collect()
+    };
+    let lost = slots(&fake, 3);
+    assert!(lost.len() > 1);
+    fake.disk.damage(3, |bytes| bytes.fill(0));
+    fake.open().unwrap();
+    let expected: Vec<u64> = (1..=30).filter(|n| !lost.contains(n)).collect();
+    assert_eq!(fake.left().await, (expected, lost.len() as u64));
 }
 
 #[tokio::test]
@@ -495,6 +724,58 @@ async fn a_renewed_certificate_takes_over_what_nobody_has_seen() {
         fake.open().unwrap();
     }
     assert_eq!(fake.get().identities().len(), 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_merged_or_read_keeps_its_place_in_its_source() {
+    for unreadable in [false, true] {
+        let mut fake = Fake::new(100_000);
+        fake.options.merge = vec![MergeRule {
+            channel: String::new(),
+            chaincode: "shipment".into(),
+            function: "recordReading".into(),
+            into: "recordReadings".into(),
+            most: 10,
+            most_bytes: 10_000,
+        }];
+        fake.open().unwrap();
+        for n in 1..=5 {
+            // The third of the source is no JSON, or cannot be read for a while.
+            let text = if n == 3 && !unreadable {
+                "junk".to_owned()
+            } else {
+                n.to_string()
+            };
+            let one = TransactionRequest {
+                args: vec![text.into()],
+                source: "s".into(),
+                ordered: true,
+                ..request(&format!("k{n}"), 0)
+            };
+            fake.get().accept(one, ME).await.unwrap();
+        }
+        if unreadable {
+            let slot = *fake.get().core.inner.lock().engine.slot(3).unwrap();
+            fake.disk
+                .set_unreadable(Some((u64::from(slot.segment), u64::from(slot.offset))));
+        }
+        let mut order = Vec::new();
+        for _ in 0..3 {
+            let due = fake.get().take_due(1).await;
+            for job in &due {
+                order.push(job.members.clone());
+                let committed = Outcome::Committed { block: 1 };
+                fake.get().settle(job, committed, Duration::ZERO).await;
+            }
+            fake.disk.set_unreadable(None);
+            fake.clock.advance(6_000);
+        }
+        assert_eq!(
+            order,
+            [vec![1, 2], vec![3], vec![4, 5]],
+            "unreadable: {unreadable}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -172,16 +172,10 @@ impl Engine {
 
     /// Requests of which the machine did not know when they came in are as old as this run.
     pub(crate) fn date_unknown(&mut self, now: u32) {
-        let unknown: Vec<u64> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.accepted_s == 0)
-            .map(|(number, _)| number)
-            .collect();
-        for number in unknown {
-            if let Some(slot) = self.slots.get_mut(number) {
+        self.slots.each_mut(0..u64::MAX, |slot| {
+            if slot.accepted_s == 0 {
                 slot.accepted_s = now;
             }
-        }
+        });
     }
 }

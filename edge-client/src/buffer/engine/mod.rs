@@ -2,6 +2,7 @@
 //!
 //! Times are milliseconds of any monotonic clock that the caller chooses; ages are unix seconds.
 
+mod keys;
 mod limits;
 mod pick;
 mod remembered;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::keys::Keys;
 use self::remembered::{Finished, Reasons, Remembered, short};
 use self::templates::Templates;
 use super::gaps::DropReason;
@@ -155,7 +157,7 @@ pub(crate) struct Engine {
     again: BTreeSet<(u64, u64)>,
     batches: BTreeMap<u64, BatchState>,
     batch_of: HashMap<u64, u64>,
-    keys: HashMap<u64, u64>,
+    keys: Keys,
     follows: HashMap<u64, u64>,
     followed_by: HashMap<u64, u64>,
     /// Of open followers: the first of those that they follow.
@@ -185,7 +187,7 @@ impl Engine {
             again: BTreeSet::new(),
             batches: BTreeMap::new(),
             batch_of: HashMap::new(),
-            keys: HashMap::new(),
+            keys: Keys::default(),
             follows: HashMap::new(),
             followed_by: HashMap::new(),
             places: HashMap::new(),
@@ -202,7 +204,7 @@ impl Engine {
 
     /// The request that carries this key, open or remembered, and whether it is durable.
     pub(crate) fn by_key(&self, key: u64) -> Option<(u64, bool)> {
-        let number = *self.keys.get(&key)?;
+        let number = self.keys.get(key, self.next_number)?;
         if let Some(slot) = self.slots.get(number) {
             return Some((number, slot.has(slots::DURABLE)));
         }
@@ -515,8 +517,9 @@ impl Engine {
         // Keys of what is forgotten go in one sweep, when they are half of all.
         if self.keys.len() > 2 * (self.slots.len() + self.remembered.len()) + 1024 {
             let (slots, remembered) = (&self.slots, &self.remembered);
-            self.keys
-                .retain(|_, number| slots.get(*number).is_some() || remembered.get(*number).is_some());
+            self.keys.retain(self.next_number, |number| {
+                slots.get(number).is_some() || remembered.get(number).is_some()
+            });
         }
     }
 
@@ -618,6 +621,29 @@ impl Engine {
         let template = self.close(number, State::Dropped, 0, reason.name())?;
         self.totals.count_drop(reason);
         Some((template, accepted_s))
+    }
+
+    /// Whether a request that was staged once is on disk, or was until its end.
+    pub(crate) fn is_kept(&self, number: u64) -> bool {
+        match self.slots.get(number) {
+            Some(slot) => slot.has(slots::DURABLE),
+            None => self.is_finished(number),
+        }
+    }
+
+    /// The clock was set: these requests came in `by` seconds later than it seemed.
+    pub(crate) fn redate(&mut self, numbers: std::ops::Range<u64>, by: i64) {
+        self.slots.each_mut(numbers, |slot| {
+            if slot.accepted_s > 0 {
+                let moved = (i64::from(slot.accepted_s) + by).max(1);
+                slot.accepted_s = u32::try_from(moved).unwrap_or(u32::MAX);
+            }
+        });
+    }
+
+    /// Forgets marks in segments up to this one of groups in which nothing is open: they are said anew when they are needed.
+    pub(crate) fn forget_marks(&mut self, segment: u32) {
+        self.slots.forget_marks(segment);
     }
 
     pub(crate) fn is_finished(&self, number: u64) -> bool {
