@@ -22,6 +22,7 @@ use crate::intake::{Intake, Settings};
 use crate::mqtt::{MqttConfig, MqttServer};
 use crate::sealed::{SealedConfig, SealedServer};
 use crate::sensors::{self, SensorConfig};
+use crate::state_log::StateLog;
 use crate::uplink::Uplink;
 
 /// Who may hand over what, and by which ways.
@@ -186,8 +187,7 @@ impl Devices {
             rate: devices.rate,
             routes: routes(&config.readings, &config.id).map_err(bad)?,
         };
-        let journal = config.data_dir.join("rules.journal");
-        let intake = Intake::open(settings, &journal, buffer, Arc::clone(uplink))?;
+        let intake = Intake::open(settings, &config.data_dir, buffer, Arc::clone(uplink))?;
         let tasks = TaskTracker::new();
         tasks.spawn(Arc::clone(&intake).run(stop.clone()));
 
@@ -219,9 +219,13 @@ impl Devices {
             sealed_address = listener.local_addr().ok();
             tasks.spawn(server.run(listener, stop.clone()));
         }
-        for folder in &devices.folders {
+        let progress = match &devices.folders[..] {
+            [] => None,
+            _ => Some(Arc::new(StateLog::open(&config.data_dir.join("folders"))?)),
+        };
+        for (folder, progress) in devices.folders.iter().zip(progress.iter().cycle()) {
             let path = folder.path.clone();
-            let folder = Folder::new(folder.clone(), Arc::clone(&intake))
+            let folder = Folder::new(folder.clone(), Arc::clone(&intake), Arc::clone(progress))
                 .map_err(|source| EdgeError::ReadFile { path, source })?;
             tasks.spawn(folder.run(stop.clone()));
         }

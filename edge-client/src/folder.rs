@@ -4,8 +4,9 @@
 //! dot or ends in `.tmp` or `.part` and rename it, since a writer may pause for longer. The folder is looked at and not
 //! subscribed to: that works on network shares too, where the kernel tells nothing.
 //!
-//! A file is taken as a whole or not at all: each row is checked before the first one is handed over. After a crash, or
-//! when the buffer is full, it is read again from its start; rows have the same identity then, so nothing is twice.
+//! A file is taken as a whole or not at all: each row is checked before the first one is handed over. How many rows were
+//! taken is on disk; after a crash, or when the buffer was full, the file goes on from there. What was taken behind that has the
+//! same identity again, so nothing is twice.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,19 +15,25 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::duration_text;
 use crate::intake::Intake;
-use crate::intake::reading::{Position, SentReading};
+use crate::intake::arrival::Arrival;
+use crate::intake::reading::{self, Position, SentReading};
 use crate::intake::sources::Sender;
+use crate::intake::time;
+use crate::state_log::StateLog;
 
 /// Largest file taken, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// Readings handed over at once.
 const BATCH: usize = 500;
-/// Longest name of a stream that is made from a file's name, in bytes.
-const MAX_STREAM: usize = 64;
+/// Bytes of a file's name in the name of the stream that is made from it.
+const MAX_STEM: usize = 55;
+/// Bytes of the content's hash in it.
+const TAG: usize = 4;
 
 /// A folder to take files from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,7 +43,8 @@ pub struct FolderConfig {
     pub path: PathBuf,
     /// The source of readings that name none.
     pub source: String,
-    /// The stream of readings that name none; the file's name if absent, so that rows of two files are different readings.
+    /// The stream of readings that name none. If absent, it is made from the file's name and content, and rows are numbered in
+    /// it, so that rows of two files are different readings.
     #[serde(default)]
     pub stream: Option<String>,
     /// How often the folder is looked at.
@@ -70,10 +78,20 @@ enum NotTaken {
     Later(String),
 }
 
+/// How much of a file was taken.
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    /// Hash of its content.
+    content: String,
+    rows: usize,
+}
+
 /// A folder that is watched.
 pub(crate) struct Folder {
     config: FolderConfig,
     intake: Arc<Intake>,
+    /// [`Progress`] by path, of all folders.
+    progress: Arc<StateLog>,
     seen: HashMap<PathBuf, Look>,
     /// The last trouble that was told, so that it is told once.
     told: Option<String>,
@@ -91,13 +109,24 @@ fn is_wanted(path: &Path) -> bool {
 }
 
 impl Folder {
-    pub(crate) fn new(config: FolderConfig, intake: Arc<Intake>) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        config: FolderConfig,
+        intake: Arc<Intake>,
+        progress: Arc<StateLog>,
+    ) -> std::io::Result<Self> {
         for name in ["done", "failed"] {
             std::fs::create_dir_all(config.path.join(name))?;
+        }
+        // A file may have been moved, and the power gone before that was noted.
+        for (name, _) in progress.with_prefix(&format!("{}/", config.path.display())) {
+            if !Path::new(&name).exists() {
+                drop(progress.set(&name, None));
+            }
         }
         Ok(Self {
             config,
             intake,
+            progress,
             seen: HashMap::new(),
             told: None,
         })
@@ -190,41 +219,104 @@ impl Folder {
         let bytes = tokio::fs::read(path)
             .await
             .map_err(|e| NotTaken::Later(format!("{}: {e}", path.display())))?;
-        let stream = self.config.stream.clone().unwrap_or_else(|| stream_of(path));
-        let readings = match path.extension().and_then(|e| e.to_str()) {
+        let rows = match path.extension().and_then(|e| e.to_str()) {
             Some("csv") => read_csv(&bytes),
-            Some("jsonl") => read_lines(&bytes),
-            _ => crate::intake::reading::parse(&bytes, usize::MAX).map(|(readings, _)| readings),
+            Some("jsonl") => read_lines(&bytes).map(numbered),
+            _ => reading::parse(&bytes, usize::MAX).map(|(readings, _)| numbered(readings)),
         };
-        let mut readings = readings.map_err(NotTaken::Bad)?;
-        if readings.is_empty() {
+        let rows = rows.map_err(NotTaken::Bad)?;
+        if rows.is_empty() {
             return Err(NotTaken::Bad("it holds no readings".to_owned()));
         }
-        let sender = Sender::Own(self.config.source.clone());
         // The file's own time stands for those that are missing: it is the same when the file is read again.
-        let arrived = look
+        let at = look
             .modified
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
-        for (row, reading) in (1_u64..).zip(&mut readings) {
-            reading.stream.get_or_insert_with(|| stream.clone());
-            reading.sequence.get_or_insert(row);
-            reading
-                .time
-                .get_or_insert_with(|| crate::intake::time::format(arrived));
+        let readings = self.complete(path, &bytes, rows, at).map_err(NotTaken::Bad)?;
+        let content = hex::encode(Sha256::digest(&bytes));
+        drop(bytes);
+        self.hand_over(path, content, readings, Arrival { at, number: at })
+            .await
+    }
+
+    /// Fills in what rows leave out, and checks them.
+    fn complete(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        rows: Vec<(u64, SentReading)>,
+        at: u64,
+    ) -> Result<Vec<SentReading>, String> {
+        let has_times = rows.iter().all(|(_, reading)| reading.time.is_some());
+        let own_stream = stream_of(path, bytes, (!has_times).then_some(at));
+        let sender = Sender::Own(self.config.source.clone());
+        let mut by_time: HashMap<(Option<String>, String, u64), (u64, SentReading)> = HashMap::new();
+        let mut readings = Vec::with_capacity(rows.len());
+        for (row, mut reading) in rows {
+            let named = reading.stream.take().or_else(|| self.config.stream.clone());
+            let stream = named.clone().unwrap_or_else(|| own_stream.clone());
+            reading.stream = Some(stream.clone());
+            match (&reading.time, named.is_some()) {
+                _ if reading.sequence.is_some() => {}
+                (_, false) => reading.sequence = Some(row),
+                // In a stream that other files may have as well, a row's number says nothing.
+                (None, true) => reading.sequence = Some(at.saturating_mul(1000).saturating_add(row)),
+                (Some(time), true) => {
+                    let key = time::parse(time)
+                        .ok()
+                        .map(|at| (reading.source.clone(), stream, at));
+                    let earlier = key.and_then(|key| by_time.insert(key, (row, reading.clone())));
+                    if let Some((earlier, _)) = earlier.filter(|(_, other)| *other != reading) {
+                        return Err(format!(
+                            "rows {earlier} and {row} of one stream have the same time; give them a sequence, or leave \
+                             the stream to the file"
+                        ));
+                    }
+                }
+            }
+            reading.time.get_or_insert_with(|| time::format(at));
             self.intake
-                .check(&sender, reading)
-                .map_err(|e| NotTaken::Bad(format!("row {row}: {e}")))?;
+                .check(&sender, &reading)
+                .map_err(|e| format!("row {row}: {e}"))?;
+            readings.push(reading);
         }
+        Ok(readings)
+    }
+
+    /// Hands over what was not taken before.
+    async fn hand_over(
+        &self,
+        path: &Path,
+        content: String,
+        readings: Vec<SentReading>,
+        arrived: Arrival,
+    ) -> Result<usize, NotTaken> {
+        let sender = Sender::Own(self.config.source.clone());
+        let name = path.display().to_string();
         let count = readings.len();
-        let mut rest = readings.into_iter().peekable();
+        let mut done = self
+            .progress
+            .get(&name)
+            .and_then(|bytes| serde_json::from_slice::<Progress>(&bytes).ok())
+            .filter(|progress| progress.content == content)
+            .map_or(0, |progress| progress.rows);
+        let mut rest = readings.into_iter().skip(done).peekable();
         while rest.peek().is_some() {
             let batch: Vec<SentReading> = rest.by_ref().take(BATCH).collect();
             let taken = self.intake.readings(sender.clone(), batch, arrived).await;
-            let refused = match taken {
-                Ok(results) => results.into_iter().find_map(Result::err),
-                Err(refusal) => Some(refusal),
-            };
+            let results = taken.unwrap_or_else(|refusal| vec![Err(refusal)]);
+            let rows = results.iter().take_while(|result| result.is_ok()).count();
+            done += rows;
+            let refused = results.into_iter().find_map(Result::err);
+            if rows > 0 && (refused.is_some() || rest.peek().is_some()) {
+                let content = content.clone();
+                let progress = serde_json::to_vec(&Progress { content, rows: done }).unwrap_or_default();
+                if let Err(error) = self.progress.set(&name, Some(progress)).durable().await {
+                    drop(self.progress.recover().await);
+                    return Err(NotTaken::Later(error.to_string()));
+                }
+            }
             match refused {
                 None => {}
                 Some(refusal) if refusal.retry_after().is_some() => {
@@ -258,9 +350,12 @@ impl Folder {
             std::fs::File::open(&folder)?.sync_all()?;
             Ok(target)
         };
-        if let Err(error) = moved() {
+        match moved() {
+            Ok(_) => drop(self.progress.set(&path.display().to_string(), None)),
             // It is taken again at the next look, which changes nothing on the ledger.
-            tracing::error!(file = %path.display(), %error, "the file cannot be moved to '{place}'");
+            Err(error) => {
+                tracing::error!(file = %path.display(), %error, "the file cannot be moved to '{place}'");
+            }
         }
         self.seen.remove(path);
     }
@@ -284,8 +379,9 @@ impl Folder {
     }
 }
 
-/// A stream's name from a file's: what contracts take for an id.
-fn stream_of(path: &Path) -> String {
+/// A stream's name from a file's name and content, and its time where that stands for those of rows: what contracts take for an
+/// id. The same file again has the same; another one under its name has not.
+fn stream_of(path: &Path, content: &[u8], time: Option<u64>) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let clean = |c: char| {
         if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
@@ -294,7 +390,16 @@ fn stream_of(path: &Path) -> String {
             '_'
         }
     };
-    stem.chars().map(clean).take(MAX_STREAM).collect()
+    let mut hash = Sha256::new_with_prefix(content);
+    if let Some(time) = time {
+        hash.update(time.to_le_bytes());
+    }
+    let stem: String = stem.chars().map(clean).take(MAX_STEM).collect();
+    format!("{stem}-{}", hex::encode(&hash.finalize()[..TAG]))
+}
+
+fn numbered(readings: Vec<SentReading>) -> Vec<(u64, SentReading)> {
+    (1..).zip(readings).collect()
 }
 
 fn read_lines(bytes: &[u8]) -> Result<Vec<SentReading>, String> {
@@ -309,7 +414,7 @@ fn read_lines(bytes: &[u8]) -> Result<Vec<SentReading>, String> {
 /// Reads a table with a head line. The columns `time` (or `time_utc`), `source`, `stream`, `sequence`, `lat`, `lon` and
 /// `accuracy` have their meaning, `label.NAME` is a label; every other one is a value. Empty cells are left out; a row with
 /// nothing but a time tells nothing and is left out as well.
-fn read_csv(bytes: &[u8]) -> Result<Vec<SentReading>, String> {
+fn read_csv(bytes: &[u8]) -> Result<Vec<(u64, SentReading)>, String> {
     let mut table = csv::Reader::from_reader(bytes);
     let names: Vec<String> = table
         .headers()
@@ -320,10 +425,7 @@ fn read_csv(bytes: &[u8]) -> Result<Vec<SentReading>, String> {
     let mut readings = Vec::new();
     for (row, record) in (1_u64..).zip(table.records()) {
         let record = record.map_err(|e| e.to_string())?;
-        let mut reading = SentReading {
-            sequence: Some(row),
-            ..SentReading::default()
-        };
+        let mut reading = SentReading::default();
         let (mut lat, mut lon, mut accuracy) = (None, None, None);
         for (name, cell) in names.iter().zip(&record) {
             let cell = cell.trim();
@@ -354,7 +456,7 @@ fn read_csv(bytes: &[u8]) -> Result<Vec<SentReading>, String> {
             reading.position = Some(Position { lat, lon, accuracy });
         }
         if !reading.values.is_empty() || reading.position.is_some() {
-            readings.push(reading);
+            readings.push((row, reading));
         }
     }
     Ok(readings)
@@ -374,17 +476,11 @@ mod tests {
                      2016-01-21T09:28:40Z,51.3,,,4,\n";
         let readings = read_csv(table.as_bytes()).unwrap();
         assert_eq!(readings.len(), 2);
-        let first = &readings[0];
-        assert_eq!(
-            (first.sequence, first.values["temperature"].clone()),
-            (Some(1), json!("-12.50"))
-        );
+        let (row, first) = &readings[0];
+        assert_eq!((*row, first.values["temperature"].clone()), (1, json!("-12.50")));
         assert_eq!(first.position.as_ref().unwrap().accuracy, Some(json!("cellid")));
         assert_eq!(first.labels["shipment"], "S-1");
-        assert_eq!(
-            (readings[1].sequence, readings[1].position.is_none()),
-            (Some(3), true)
-        );
+        assert_eq!((readings[1].0, readings[1].1.position.is_none()), (3, true));
         assert!(read_csv(b"a,b\n1\n").is_err());
         assert!(read_csv(b"sequence,t\nx,1\n").unwrap_err().contains("row 1"));
     }
@@ -410,6 +506,11 @@ mod tests {
         ] {
             assert_eq!(is_wanted(Path::new(name)), expected, "{name}");
         }
-        assert_eq!(stream_of(Path::new("x/trip 7 (old).csv")), "trip_7__old_");
+        let of = |content: &[u8], time| stream_of(Path::new("x/trip 7 (old).csv"), content, time);
+        assert!(of(b"1", None).starts_with("trip_7__old_-"));
+        assert_eq!(of(b"1", None), of(b"1", None));
+        assert_ne!(of(b"1", None), of(b"2", None));
+        assert_ne!(of(b"1", Some(1)), of(b"1", Some(2)));
+        assert!(stream_of(Path::new(&"n".repeat(200)), b"", None).len() <= 64);
     }
 }

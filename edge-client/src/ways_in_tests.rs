@@ -279,6 +279,105 @@ async fn a_window_outlives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_keep_the_order_of_a_source_that_wants_it() {
+    let gateway = Gateway::start(
+        "readings: [{channel: trade, chaincode: shipment, function: recordReading, ordered: true, \
+         rules: {temperature: {rule: outside, min: 2, max: 8}}}]",
+    )
+    .await;
+    // The first one is noted, since it leaves the band; the second one changes nothing that the rules remember.
+    let list = json!([
+        reading(1, "2026-01-12T06:05:00Z", 9.0),
+        reading(2, "2026-01-12T06:05:01Z", 9.5)
+    ]);
+    let (status, answer) = gateway.post("/v1/readings", &list).await;
+    assert_eq!(status, 202, "{answer}");
+    assert_eq!(answer["readings"], json!([{ "kept": true }, { "id": 2 }]));
+    gateway.until_open(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_goes_on_where_it_was_left_and_a_new_one_under_its_name_is_new() {
+    let config = |entries: u32| {
+        format!(
+            "{ROUTE}\nbuffer: {{max_entries: {entries}}}\n\
+             devices: {{folders: [{{path: in, source: tracker, every: 20ms}}]}}"
+        )
+    };
+    let mut gateway = Gateway::start(&config(3)).await;
+    let folder = gateway.folder.path().join("in");
+    let until = |path: PathBuf| async move {
+        while !path.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let table = |first: u32| {
+        let rows = (first..first + 5).map(|n| format!("2026-01-12T06:05:{n:02}Z,{n}\n"));
+        format!("time,temperature\n{}", rows.collect::<String>())
+    };
+    std::fs::write(folder.join(".trip"), table(0)).unwrap();
+    std::fs::rename(folder.join(".trip"), folder.join("trip.csv")).unwrap();
+    gateway.until_open(3).await;
+    let noted = gateway.data().join("folders");
+    while !std::fs::read(&noted).is_ok_and(|bytes| bytes.windows(8).any(|w| w == b"\"rows\":3")) {
+        tokio::task::yield_now().await;
+    }
+    // The first rows are long forgotten when there is room for the others.
+    gateway.edge.stop().await.unwrap();
+    std::fs::remove_dir_all(gateway.folder.path().join("data/buffer")).unwrap();
+    let yaml = gateway.folder.path().join("edge.yaml");
+    let text = std::fs::read_to_string(&yaml).unwrap();
+    std::fs::write(&yaml, text.replace("max_entries: 3", "max_entries: 99")).unwrap();
+    gateway.edge = Gateway::run(gateway.folder.path()).await;
+    until(folder.join("done/trip.csv")).await;
+    assert_eq!(gateway.open().await, 2);
+
+    std::fs::write(folder.join(".trip"), table(10)).unwrap();
+    std::fs::rename(folder.join(".trip"), folder.join("trip.csv")).unwrap();
+    until(folder.join("done/1-trip.csv")).await;
+    assert_eq!(gateway.open().await, 7, "other rows are other readings");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_a_stream_that_many_files_share_are_known_by_their_time() {
+    let gateway = Gateway::start(&format!(
+        "{ROUTE}\ndevices: {{folders: [{{path: in, source: tracker, stream: trips, every: 20ms}}]}}"
+    ))
+    .await;
+    let folder = gateway.folder.path().join("in");
+    let until = |path: PathBuf| async move {
+        while !path.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    for (name, text) in [
+        (
+            "a.csv",
+            "time,t\n2026-01-12T06:05:00Z,1\n2026-01-12T06:06:00Z,2\n",
+        ),
+        (
+            "b.csv",
+            "time,t\n2026-01-12T06:06:00Z,2\n2026-01-12T06:07:00Z,3\n",
+        ),
+    ] {
+        std::fs::write(folder.join(".new"), text).unwrap();
+        std::fs::rename(folder.join(".new"), folder.join(name)).unwrap();
+        until(folder.join("done").join(name)).await;
+    }
+    assert_eq!(gateway.open().await, 3);
+    std::fs::write(
+        folder.join(".new"),
+        "time,t\n2026-01-12T06:08:00Z,1\n2026-01-12T06:08:00Z,2\n",
+    )
+    .unwrap();
+    std::fs::rename(folder.join(".new"), folder.join("c.csv")).unwrap();
+    until(folder.join("failed/c.csv")).await;
+    let reason = std::fs::read_to_string(folder.join("failed/c.csv.reason.txt")).unwrap();
+    assert!(reason.contains("rows 1 and 2"), "{reason}");
+    assert_eq!(gateway.open().await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_taken_whole_or_put_aside_with_the_reason() {
     let gateway = Gateway::start(&format!(
         "{ROUTE}\ndevices: {{folders: [{{path: in, source: tracker, every: 20ms}}]}}"

@@ -8,6 +8,7 @@
 //! [`Intake::readings`] returns when everything that it says was taken is durable: in the buffer, or in the journal of
 //! the edge rules. Its callers acknowledge after that, each in the way of its protocol.
 
+pub(crate) mod arrival;
 pub(crate) mod pattern;
 pub(crate) mod rate;
 pub(crate) mod reading;
@@ -16,13 +17,14 @@ pub(crate) mod sources;
 pub(crate) mod time;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use self::arrival::{Arrival, Arrivals};
 use self::rate::{RateLimit, Rates};
 use self::reading::{Reading, SentReading};
 use self::route::Route;
@@ -30,7 +32,7 @@ use self::sources::{Sender, Sources};
 use crate::EdgeError;
 use crate::buffer::{Buffer, BufferError, TransactionRequest};
 use crate::journal::JournalError;
-use crate::rules::{NotTaken, Rules};
+use crate::rules::{Answered, NotTaken, Noted, Rules};
 use crate::uplink::Uplink;
 
 /// What a caller is told to wait when the buffer is full or the disk fails.
@@ -148,9 +150,12 @@ pub(crate) struct Intake {
     uplink: Arc<Uplink>,
     rates: Mutex<Rates>,
     started: Instant,
-    /// The last time of arrival that was given.
-    arrived: AtomicU64,
+    arrivals: Arrivals,
+    /// Readings are judged and staged one message at a time, in the order in which these came.
+    order: tokio::sync::Mutex<()>,
     flushing: tokio::sync::Mutex<()>,
+    /// What the rules let out did not fit into the buffer the last time.
+    stuck: AtomicBool,
     pub(crate) counts: Counts,
 }
 
@@ -167,15 +172,18 @@ fn route_of<'a>(routes: &'a [Route], source: &str, stream: &str) -> Option<&'a R
 }
 
 impl Intake {
+    /// Its files are in `data_dir`.
     pub(crate) fn open(
         settings: Settings,
-        journal: &std::path::Path,
+        data_dir: &std::path::Path,
         buffer: Arc<Buffer>,
         uplink: Arc<Uplink>,
     ) -> Result<Arc<Self>, EdgeError> {
         let routes = Arc::new(settings.routes);
         let for_rules = Arc::clone(&routes);
-        let rules = Rules::open(journal, move |reading| {
+        let path = data_dir.join("arrivals");
+        let arrivals = Arrivals::open(&path).map_err(|source| EdgeError::ReadFile { path, source })?;
+        let rules = Rules::open(&data_dir.join("rules.journal"), move |reading| {
             route_of(&for_rules, &reading.source, &reading.stream).map(|route| route.config.rules.clone())
         })?;
         Ok(Arc::new(Self {
@@ -187,8 +195,10 @@ impl Intake {
             uplink,
             rates: Mutex::default(),
             started: Instant::now(),
-            arrived: AtomicU64::new(0),
+            arrivals,
+            order: tokio::sync::Mutex::new(()),
             flushing: tokio::sync::Mutex::new(()),
+            stuck: AtomicBool::new(false),
             counts: Counts::default(),
         }))
     }
@@ -216,23 +226,16 @@ impl Intake {
             })
     }
 
-    /// When a message arrives, in Unix milliseconds: later than the one before it, since that time is the identity of readings
-    /// that have none.
-    pub(crate) fn arrival(&self) -> u64 {
-        let now = time::now();
-        let later = |last: u64| Some(now.max(last.saturating_add(1)));
-        let last = self
-            .arrived
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, later)
-            .unwrap_or_default();
-        now.max(last.saturating_add(1))
+    /// For a message that arrives now.
+    pub(crate) fn arrival(&self) -> Arrival {
+        self.arrivals.next()
     }
 
     fn complete(
         &self,
         sender: &Sender,
         sent: SentReading,
-        arrived: u64,
+        arrived: Arrival,
         place: u64,
     ) -> Result<Reading, Refusal> {
         let reading = sent
@@ -253,7 +256,7 @@ impl Intake {
 
     /// Whether a reading would be taken, as far as that depends on the reading.
     pub(crate) fn check(&self, sender: &Sender, sent: &SentReading) -> Result<(), Refusal> {
-        let reading = self.complete(sender, sent.clone(), time::now(), 0)?;
+        let reading = self.complete(sender, sent.clone(), Arrival::again(0), 0)?;
         self.route(&reading).map(drop)
     }
 
@@ -275,7 +278,7 @@ impl Intake {
         self: &Arc<Self>,
         sender: Sender,
         readings: Vec<SentReading>,
-        arrived: u64,
+        arrived: Arrival,
     ) -> Result<Vec<Result<Taken, Refusal>>, Refusal> {
         self.admit(&sender, readings.len())?;
         let this = Arc::clone(self);
@@ -294,8 +297,10 @@ impl Intake {
         &self,
         sender: &Sender,
         readings: Vec<SentReading>,
-        arrived: u64,
+        arrived: Arrival,
     ) -> Vec<Result<Taken, Refusal>> {
+        // A task that has used up its turn must queue up here all the same.
+        let in_order = tokio::task::unconstrained(self.order.lock()).await;
         let ready = self.make_ready().await;
         let taking = (0..).zip(readings).map(|(place, sent)| {
             let judged = self.judge(sender, sent, (arrived, place), &ready);
@@ -315,18 +320,22 @@ impl Intake {
         });
         // All are judged first, in their order; then they share the disk's syncs.
         let taking: Vec<_> = taking.collect();
-        let results = futures::future::join_all(taking).await;
-        self.flush().await;
-        results
+        let mut taking = futures::future::join_all(taking);
+        let staged = futures::poll!(&mut taking);
+        drop(in_order);
+        match staged {
+            std::task::Poll::Ready(results) => results,
+            std::task::Poll::Pending => taking.await,
+        }
     }
 
     /// Comes back to the journal after a failure, and empties the outbox before more goes into it.
     async fn make_ready(&self) -> Result<(), Refusal> {
         self.rules.catch_up().await?;
-        if self.rules.owed() > 0 {
+        if self.stuck.load(Ordering::Acquire) {
             self.flush().await;
         }
-        if self.rules.owed() > 0 {
+        if self.stuck.load(Ordering::Acquire) {
             return Err(Refusal::Full {
                 text: "what the edge rules let out before does not fit into the buffer; try again".to_owned(),
                 wait: PAUSE,
@@ -339,29 +348,44 @@ impl Intake {
         &self,
         sender: &Sender,
         sent: SentReading,
-        (arrived, place): (u64, u64),
+        (arrived, place): (Arrival, u64),
         ready: &Result<(), Refusal>,
     ) -> Result<Step, Refusal> {
         let reading = self.complete(sender, sent, arrived, place)?;
         let route = self.route(&reading)?;
         if route.config.rules.passes_all() {
+            if let Some(answer) = self.queued(route, std::slice::from_ref(&reading)) {
+                return Ok(Step::Queued(answer));
+            }
             return Ok(Step::Send(vec![route.request(&reading)]));
         }
         ready.clone()?;
         let judged = self
             .rules
-            .judge(&route.config.rules, &reading, arrived)
+            .judge(&route.config.rules, &reading, arrived.at)
             .map_err(|why| match why {
+                NotTaken::Behind => {
+                    Refusal::Storage("the notes of the edge rules could not be written; try again".to_owned())
+                }
                 NotTaken::TooManyStreams => Refusal::Full {
                     text: "the edge rules remember as many streams as they can; use fewer names for streams"
                         .to_owned(),
                     wait: PAUSE,
                 },
             })?;
-        Ok(match judged.noted {
-            Some(noted) => Step::Noted(noted, judged.owed),
-            None => Step::Send(judged.pass.iter().map(|r| route.request(r)).collect()),
-        })
+        if let Some(noted) = judged.noted {
+            return Ok(Step::Noted(noted));
+        }
+        if let Some(answer) = self.queued(route, &judged.pass) {
+            return Ok(Step::Queued(answer));
+        }
+        Ok(Step::Send(judged.pass.iter().map(|r| route.request(r)).collect()))
+    }
+
+    /// Where order matters, a reading goes behind those of its source that the rules have let out before it.
+    fn queued(&self, route: &Route, readings: &[Reading]) -> Option<Answered> {
+        let ordered = route.config.ordered && !readings.is_empty();
+        ordered.then(|| self.rules.queue_behind(readings)).flatten()
     }
 
     async fn finish(&self, step: Step) -> Result<Taken, Refusal> {
@@ -373,13 +397,21 @@ impl Intake {
                 }
                 Ok(Taken { id })
             }
-            Step::Noted(noted, owed) => {
-                if let Err(error) = noted.durable().await {
+            Step::Noted(noted) => {
+                if let Err(error) = noted.pending.durable().await {
                     self.rules.fell_behind();
                     return Err(error.into());
                 }
-                self.rules.owe(owed);
+                self.rules.owe(noted.id);
+                self.flush().await;
                 Ok(Taken { id: None })
+            }
+            Step::Queued(answer) => {
+                self.flush().await;
+                let again =
+                    || Refusal::Storage("the notes of the edge rules were read again; try again".to_owned());
+                let id = answer.await.map_err(|_| again())??;
+                Ok(Taken { id: Some(id) })
             }
         }
     }
@@ -387,26 +419,29 @@ impl Intake {
     /// Hands over what the edge rules owe, as far as the buffer takes it.
     async fn flush(&self) {
         let _one_at_a_time = self.flushing.lock().await;
-        while let Some(reading) = self.rules.next_owed() {
+        while let Some((entry, reading)) = self.rules.next_owed() {
             // Summaries and extremes have streams of their own, and go the way of the stream that they come from.
             let stream = reading.origin.as_deref().unwrap_or(&reading.stream);
-            let Some(route) = route_of(&self.routes, &reading.source, stream) else {
-                tracing::error!(source = %reading.source, stream = %reading.stream, "a reading that the edge rules let out has no route any more and is dropped");
-                self.rules.settled();
-                continue;
+            let stored = match route_of(&self.routes, &reading.source, stream) {
+                Some(route) => self.store(route.request(&reading)).await,
+                None => Err(Refusal::Invalid("it has no route any more".to_owned())),
             };
-            match self.store(route.request(&reading)).await {
-                Ok(_) => self.rules.settled(),
-                Err(refusal) if refusal.retry_after().is_none() => {
-                    tracing::error!(source = %reading.source, stream = %reading.stream, %refusal, "a reading that the edge rules let out cannot be stored and is dropped");
-                    self.rules.settled();
-                }
-                Err(refusal) => {
+            match stored {
+                Err(refusal) if refusal.retry_after().is_some() => {
                     tracing::debug!(%refusal, "readings that the edge rules let out wait");
+                    self.stuck.store(true, Ordering::Release);
+                    self.rules.refuse_queued(&refusal);
                     return;
+                }
+                stored => {
+                    if let (Err(refusal), true) = (&stored, self.rules.is_noted(entry)) {
+                        tracing::error!(source = %reading.source, stream = %reading.stream, %refusal, "a reading that the edge rules let out cannot be stored and is dropped");
+                    }
+                    self.rules.settled(entry, stored);
                 }
             }
         }
+        self.stuck.store(false, Ordering::Release);
         drop(self.rules.compact().await.inspect_err(
             |error| tracing::error!(%error, "the notes of the edge rules cannot be replaced by their memory"),
         ));
@@ -479,5 +514,6 @@ impl Intake {
 /// What is left to do for a reading.
 enum Step {
     Send(Vec<TransactionRequest>),
-    Noted(crate::journal::Pending, Vec<Reading>),
+    Noted(Noted),
+    Queued(Answered),
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::arrival::Arrival;
 use super::time;
 
 /// Values in a reading at most.
@@ -42,7 +43,7 @@ pub struct SentReading {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
     /// Its number in the stream, which identifies it for ever. Without one its time in milliseconds stands for it; without
-    /// that too, the time of its arrival.
+    /// that too, the number of its message's arrival.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
     /// When it was taken (RFC 3339); the time of its arrival if absent.
@@ -107,9 +108,9 @@ fn named(what: &str, name: &str) -> Result<(), String> {
 }
 
 impl SentReading {
-    /// Checks the reading and fills in what was left out. `arrived` is when its message came, in Unix milliseconds, and
-    /// `place` its place in the message.
-    pub(crate) fn complete(self, sender: &str, arrived: u64, place: u64) -> Result<Reading, String> {
+    /// Checks the reading and fills in what was left out. `arrived` is when its message came, and `place` its place in the
+    /// message.
+    pub(crate) fn complete(self, sender: &str, arrived: Arrival, place: u64) -> Result<Reading, String> {
         let source = self.source.unwrap_or_else(|| sender.to_owned());
         let stream = self.stream.unwrap_or_else(|| DEFAULT_STREAM.to_owned());
         named("'source'", &source)?;
@@ -121,9 +122,9 @@ impl SentReading {
             }
             // Readings of one message are told apart by their places in it.
             None => (
-                arrived,
-                time::format(arrived),
-                arrived.saturating_mul(1000).saturating_add(place),
+                arrived.at,
+                time::format(arrived.at),
+                arrived.number.saturating_mul(1000).saturating_add(place),
             ),
         };
         if self.values.len() > MAX_VALUES || self.labels.len() > MAX_VALUES {
@@ -206,6 +207,10 @@ mod tests {
 
     use super::*;
 
+    fn arrival(at: u64) -> Arrival {
+        Arrival { at, number: at }
+    }
+
     fn sent(value: Value) -> SentReading {
         serde_json::from_value(value).unwrap()
     }
@@ -213,7 +218,7 @@ mod tests {
     #[test]
     fn what_is_left_out_is_filled_in() {
         let reading = sent(json!({ "values": { "temperature": 4 } }))
-            .complete("box-1", 1_453_368_351_000, 2)
+            .complete("box-1", arrival(1_453_368_351_000), 2)
             .unwrap();
         assert_eq!(
             (reading.source.as_str(), reading.stream.as_str()),
@@ -225,7 +230,7 @@ mod tests {
             "source": "s", "stream": "t", "sequence": 7, "time": "2016-01-21T10:25:51+01:00",
             "position": { "lat": "51.3", "lon": 12.4 }, "values": { "t": "1.50" },
         });
-        let reading = sent(full).complete("box-1", 5, 0).unwrap();
+        let reading = sent(full).complete("box-1", arrival(5), 0).unwrap();
         assert_eq!((reading.source.as_str(), reading.sequence), ("s", 7));
         assert_eq!(reading.at, 1_453_368_351_000);
         assert_eq!(reading.values["t"], json!("1.50"), "digits stay as they are");
@@ -242,7 +247,7 @@ mod tests {
             (json!({ "position": { "lat": 91, "lon": 0 } }), "position.lat"),
             (json!({ "sealed": "???" }), "base64"),
         ] {
-            let why = sent(value.clone()).complete("s", 0, 0).unwrap_err();
+            let why = sent(value.clone()).complete("s", arrival(0), 0).unwrap_err();
             assert!(why.contains(word), "{value}: {why}");
         }
         assert!(parse(b"[]", 10).unwrap_err().contains("1 to 10"));

@@ -267,7 +267,11 @@ mod tests {
 
     fn reading(value: Value) -> Reading {
         let sent: super::super::reading::SentReading = serde_json::from_value(value).unwrap();
-        sent.complete("box-1", 1_453_368_351_000, 0).unwrap()
+        let arrived = super::super::arrival::Arrival {
+            at: 1_453_368_351_000,
+            number: 0,
+        };
+        sent.complete("box-1", arrived, 0).unwrap()
     }
 
     fn route(yaml: &str) -> Result<Route, String> {

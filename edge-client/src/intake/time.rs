@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::buffer::EARLIEST;
+
 /// Longest text looked at, in bytes.
 const MAX_TEXT: usize = 64;
 
@@ -50,6 +52,11 @@ pub(crate) fn format(millis: u64) -> String {
     const LAST: u64 = 253_402_300_799_999;
     let time = UNIX_EPOCH + Duration::from_millis(millis.min(LAST));
     humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// Whether a clock that says this (Unix seconds) was ever set.
+pub(crate) fn is_known(unix_seconds: u64) -> bool {
+    unix_seconds >= u64::from(EARLIEST)
 }
 
 /// Now, by this machine's clock.

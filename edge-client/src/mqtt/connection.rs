@@ -15,11 +15,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::line::{Line, Place};
 use super::server::Broker;
 use super::sessions::Session;
 use super::topics::{level_of, matches, may_match_below};
 use super::wire::{self, Connect, Ended, Incoming, MAX_PACKET, Outgoing, RECEIVE_MAXIMUM, Reason, Version};
 use crate::intake::Refusal;
+use crate::intake::arrival::Arrival;
 use crate::intake::sources::Sender;
 
 /// A client that does not take what is sent to it within this time is given up.
@@ -31,6 +33,9 @@ const MAX_IN_FLIGHT: u16 = 32;
 /// A client of version 3 cannot be told to wait: its message waits here, and after this time the connection ends, so that
 /// it sends the message again.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the session is to be written again.
+const REFRESH: Duration = Duration::from_secs(60);
 
 /// Why a connection is over.
 #[derive(Debug)]
@@ -108,6 +113,9 @@ pub(crate) struct Connection<S> {
     keep_alive: Option<Duration>,
     deadline: Instant,
     taking: FuturesOrdered<BoxFuture<'static, Taken>>,
+    line: Arc<Line>,
+    /// Messages that came.
+    came: u64,
     feeds: Vec<Feed>,
     events: mpsc::Receiver<(usize, Event)>,
     events_in: mpsc::Sender<(usize, Event)>,
@@ -150,6 +158,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             keep_alive,
             deadline: Instant::now(),
             taking: FuturesOrdered::new(),
+            line: Arc::default(),
+            came: 0,
             feeds: Vec::new(),
             events,
             events_in,
@@ -199,6 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.write(connected).await?;
         self.follow_feeds();
         self.heard();
+        let mut refresh = tokio::time::interval(REFRESH);
         loop {
             let room = self.taking.len() < usize::from(RECEIVE_MAXIMUM);
             let window_open = self.in_flight.len() < usize::from(self.window);
@@ -210,6 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return Err(Over::Ended(Ended::TakenOver, "the client has connected again".to_owned()));
                 }
                 Some(taken) = self.taking.next() => {
+                    self.line.done();
                     self.acknowledge(taken).await?;
                     if !room {
                         self.heard();
@@ -222,6 +234,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let packet = wire::read(self.version, &packet)
                         .map_err(|e| Over::Ended(Ended::Malformed, e.0))?;
                     self.handle(packet).await?;
+                }
+                _ = refresh.tick() => {
+                    self.broker.sessions.refresh(&self.key, &mut self.session, self.expiry);
                 }
                 () = tokio::time::sleep_until(self.deadline), if room && self.keep_alive.is_some() => {
                     return Err(Over::Ended(Ended::KeepAlive, "nothing was heard of the client in time".to_owned()));
@@ -244,9 +259,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 topic,
                 payload,
             } => {
+                let place = (self.version == Version::V3).then(|| self.line.place(self.came));
+                self.came += 1;
                 let mut taking = Box::pin(take(
                     Arc::clone(&self.broker),
-                    self.version,
+                    place,
                     self.sender.clone(),
                     self.key.clone(),
                     (qos, id),
@@ -509,10 +526,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// Hands a message to the intake; done when it is durable or refused.
+/// Hands a message to the intake; done when it is durable or refused. One of version 3 has a place in its client's line.
 async fn take(
     broker: Arc<Broker>,
-    version: Version,
+    mut place: Option<Place>,
     sender: Sender,
     key: String,
     (qos, id): (u8, u16),
@@ -522,10 +539,10 @@ async fn take(
     let mut arrived = broker.intake.arrival();
     if qos == 2 {
         match broker.sessions.begun(&key, id) {
-            // It comes again: with its first time it is the same message.
-            Some(first) => arrived = first,
+            // It comes again: with its first number it is the same message.
+            Some(first) => arrived = Arrival::again(first),
             None => {
-                if let Err(error) = broker.sessions.begin(&key, id, arrived).durable().await {
+                if let Err(error) = broker.sessions.begin(&key, id, arrived.number).durable().await {
                     broker.sessions.recover().await;
                     let result = Err(error.into());
                     return Taken { qos, id, result };
@@ -533,15 +550,24 @@ async fn take(
             }
         }
     }
-    let began = Instant::now();
+    if let Some(place) = &mut place {
+        place.turn().await;
+    }
+    let mut began = Instant::now();
     let result = loop {
         let result = broker.publish(&sender, &topic, &payload, arrived).await;
         let pause = match &result {
-            Err(refusal) if version == Version::V3 && qos > 0 => refusal.retry_after(),
+            Err(refusal) if qos > 0 => refusal.retry_after(),
             _ => None,
         };
-        match pause {
-            Some(pause) if began.elapsed() + pause <= PATIENCE => tokio::time::sleep(pause).await,
+        match (pause, &mut place) {
+            (Some(pause), Some(place)) if began.elapsed() + pause <= PATIENCE => {
+                place.wait();
+                tokio::time::sleep(pause).await;
+                let waits_for_others = Instant::now();
+                place.first().await;
+                began += waits_for_others.elapsed();
+            }
             _ => break result,
         }
     };

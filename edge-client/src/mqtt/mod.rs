@@ -17,6 +17,7 @@
 
 mod config;
 mod connection;
+mod line;
 mod server;
 mod sessions;
 mod topics;

@@ -23,10 +23,13 @@ use super::wire::{self, Connect, MAX_PACKET, NotConnected, Outgoing, Version};
 use crate::EdgeError;
 use crate::api::transaction_requests;
 use crate::guard::Guard;
+use crate::intake::arrival::Arrival;
 use crate::intake::reading::{self, SentReading};
 use crate::intake::sources::Sender;
 use crate::intake::{Intake, Refusal};
 
+/// How often it is looked whether the machine's clock was set.
+const CLOCK_TICK: Duration = Duration::from_secs(10);
 /// A client has to say who it is within this time.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Longest CONNECT packet, in bytes: strangers send it.
@@ -164,6 +167,16 @@ impl MqttServer {
                 }
             });
         }
+        let (broker, stop) = (Arc::clone(&self.broker), stop.clone());
+        tasks.spawn(async move {
+            let mut tick = tokio::time::interval(CLOCK_TICK);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = tick.tick() => drop(broker.sessions.look_at_clock()),
+                }
+            }
+        });
         tasks.close();
         tasks.wait().await;
     }
@@ -370,7 +383,7 @@ impl Broker {
         sender: &Sender,
         topic: &str,
         payload: &[u8],
-        arrived: u64,
+        arrived: Arrival,
     ) -> Result<(), Refusal> {
         let found = self
             .routes

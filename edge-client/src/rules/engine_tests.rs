@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::intake::arrival::Arrival;
 use crate::intake::reading::SentReading;
 
 fn rules(yaml: &str) -> RuleSet {
@@ -193,7 +194,7 @@ fn journey(path: &Path) -> Vec<Reading> {
             }
         }
         if !sent.values.is_empty() {
-            all.push(sent.complete("tracker", 0, 0).unwrap());
+            all.push(sent.complete("tracker", Arrival { at: 0, number: 0 }, 0).unwrap());
         }
     }
     assert!(all.len() > 100, "{} has a journey", path.display());

@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
+use crate::intake::time::is_known;
+
 use super::frame::{KEY_BYTES, KEY_ID_BYTES, KeyId, MAX_DEVICE_ID};
 
 /// A key that was renewed is good for so long after the device has used its next one: for what it had sealed before.
@@ -103,6 +105,8 @@ pub(crate) struct Found {
     pub(crate) device: String,
     pub(crate) key: [u8; KEY_BYTES],
     pub(crate) is_next: bool,
+    /// It was renewed when nobody knew the time, so it has no end yet.
+    pub(crate) needs_end: bool,
     /// The key that takes its place.
     pub(crate) next: Option<(KeyId, [u8; KEY_BYTES])>,
 }
@@ -161,6 +165,7 @@ impl DeviceKeys {
             device: key.device.clone(),
             key: bytes_of(&key.key)?,
             is_next: key.used_as == Use::Next,
+            needs_end: key.used_as == Use::Old && key.not_after.is_none() && is_known(unix_seconds()),
             next: next.and_then(|next| Some((bytes_of(&next.id)?, bytes_of(&next.key)?))),
         })
     }
@@ -331,8 +336,28 @@ impl KeyFile {
         Ok(keys.0.iter().map(view).collect())
     }
 
+    /// Old keys that have no end get one, where the time is known.
+    pub(crate) fn end_old(&self) -> Result<(), KeyFileError> {
+        self.end_old_at(unix_seconds())
+    }
+
+    fn end_old_at(&self, now: u64) -> Result<(), KeyFileError> {
+        self.change(|keys| {
+            if is_known(now) {
+                for key in keys.0.iter_mut().filter(|key| key.used_as == Use::Old) {
+                    key.not_after.get_or_insert(now + OVERLAP.as_secs());
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// The device has used its next key: it is the current one from now on.
     pub(crate) fn promote(&self, id: &KeyId) -> Result<(), KeyFileError> {
+        self.promote_at(id, unix_seconds())
+    }
+
+    fn promote_at(&self, id: &KeyId, now: u64) -> Result<(), KeyFileError> {
         let id = hex::encode(id);
         self.change(|keys| {
             let device = keys
@@ -340,7 +365,8 @@ impl KeyFile {
                 .iter()
                 .find(|key| key.id == id && key.used_as == Use::Next)
                 .map(|key| key.device.clone());
-            let end = unix_seconds() + OVERLAP.as_secs();
+            // While nobody knows the time, nobody knows when a day will be over.
+            let end = is_known(now).then(|| now + OVERLAP.as_secs());
             for key in keys
                 .0
                 .iter_mut()
@@ -350,7 +376,7 @@ impl KeyFile {
                     key.used_as = Use::Current;
                 } else {
                     key.used_as = Use::Old;
-                    key.not_after.get_or_insert(end);
+                    key.not_after = key.not_after.or(end);
                 }
             }
             Ok(())
@@ -398,5 +424,22 @@ mod tests {
         assert!(file.revoke("box-1").is_err());
         assert!(file.rotate("box-1").is_err());
         assert!(!format!("{first:?}").contains(&first.key));
+    }
+
+    #[test]
+    fn a_key_that_is_renewed_before_the_time_is_known_ends_a_day_after_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::in_folder(folder.path());
+        let first: KeyId = bytes_of(&file.add("box-1").unwrap().key_id).unwrap();
+        let next: KeyId = bytes_of(&file.rotate("box-1").unwrap()).unwrap();
+        file.promote_at(&next, 100).unwrap();
+        let found = file.read().unwrap().find(&first).expect("it is good still");
+        assert!(found.needs_end);
+        file.end_old_at(200).unwrap();
+        assert!(file.read().unwrap().find(&first).unwrap().needs_end);
+        file.end_old().unwrap();
+        let found = file.read().unwrap().find(&first).unwrap();
+        assert!(!found.needs_end);
+        assert!(file.list().unwrap()[0].not_after.unwrap() > unix_seconds());
     }
 }

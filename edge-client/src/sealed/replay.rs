@@ -14,7 +14,7 @@ const MAX_BEGUN: usize = 64;
 /// What is known of a counter.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Not seen; if its taking had begun before a crash, when it had arrived then.
+    /// Not seen; if its taking had begun before a crash, the number of its arrival then.
     New(Option<u64>),
     /// This very message was taken.
     Seen,
@@ -34,10 +34,10 @@ pub(crate) struct Counters {
     /// The last counters with the marks of their messages.
     #[serde(rename = "m", default)]
     marks: VecDeque<(u64, u32)>,
-    /// The last time of arrival that was given, so that no two messages have the same.
+    /// The last number of an arrival that was given, so that no two messages have the same.
     #[serde(rename = "l", default)]
     last: u64,
-    /// Counters whose messages are being taken, and when they arrived (Unix milliseconds).
+    /// Counters whose messages are being taken, and the numbers of their arrivals.
     #[serde(rename = "p", default, skip_serializing_if = "BTreeMap::is_empty")]
     begun: BTreeMap<u64, u64>,
 }
@@ -70,7 +70,7 @@ impl Counters {
         }
     }
 
-    /// Notes that a message is about to be taken, and gives the time that it counts as arrived at.
+    /// Notes that a message is about to be taken, and gives the number that its arrival has.
     pub(crate) fn begin(&mut self, counter: u64, arrived: u64) -> u64 {
         let arrived = arrived.max(self.last.saturating_add(1));
         self.last = arrived;

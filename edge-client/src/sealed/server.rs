@@ -23,14 +23,15 @@ use super::replay::{Counters, Verdict};
 use crate::EdgeError;
 use crate::api::transaction_requests;
 use crate::guard::Guard;
+use crate::intake::arrival::Arrival;
 use crate::intake::reading::{self, SentReading};
 use crate::intake::sources::Sender;
 use crate::intake::{Intake, Refusal, time};
 use crate::state_log::StateLog;
 
-/// A connection on which nothing comes for so long is closed.
+/// A device's connection on which nothing comes for so long is closed.
 const IDLE: Duration = Duration::from_secs(600);
-/// A frame that has begun has to be there after this time, and an answer has to be taken.
+/// A connection's first frame has to begin within this time; a frame that has begun has to be there after it, and an answer has to be taken.
 const FRAME_WITHIN: Duration = Duration::from_secs(20);
 const MAX_CONNECTIONS: usize = 512;
 /// Readings or transactions in one message at most.
@@ -143,9 +144,14 @@ impl SealedServer {
             tracing::debug!(%remote, "not listened to");
             return;
         }
+        // Strangers must not hold the connections: only a device may be idle.
+        let mut patience = FRAME_WITHIN;
         loop {
-            match self.exchange(&mut socket).await {
-                Ok(()) => self.guard.succeeded(address),
+            match self.exchange(&mut socket, patience).await {
+                Ok(()) => {
+                    self.guard.succeeded(address);
+                    patience = IDLE;
+                }
                 Err(Broken::Ended) => return,
                 Err(Broken::NotOurs(why)) => {
                     // No answer: it would tell a stranger what was wrong.
@@ -157,10 +163,10 @@ impl SealedServer {
         }
     }
 
-    /// One message and its answer.
-    async fn exchange(&self, socket: &mut TcpStream) -> Result<(), Broken> {
+    /// One message, which has to begin within `patience`, and its answer.
+    async fn exchange(&self, socket: &mut TcpStream, patience: Duration) -> Result<(), Broken> {
         let mut length = [0; 2];
-        tokio::time::timeout(IDLE, socket.read_exact(&mut length))
+        tokio::time::timeout(patience, socket.read_exact(&mut length))
             .await
             .map_err(|_| Broken::Ended)??;
         let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
@@ -211,6 +217,11 @@ impl SealedServer {
         {
             tracing::error!(%error, device, "the renewed key cannot take the place of the old one yet");
         }
+        if found.needs_end
+            && let Err(error) = self.file.end_old()
+        {
+            tracing::error!(%error, device, "an old key stays good");
+        }
         let (status, refusal, counters) = self.take(&frame, device, content).await;
         let wait = match &refusal {
             Some(refusal) => refusal
@@ -257,7 +268,7 @@ impl SealedServer {
         };
         let arrived = match begun {
             Some(arrived) => arrived,
-            None => counters.begin(counter, self.intake.arrival()),
+            None => counters.begin(counter, self.intake.arrival().number),
         };
         if begun.is_none() {
             // What has no time or number of its own is known by these, also when it comes again after a crash.
@@ -268,7 +279,10 @@ impl SealedServer {
                 return (Status::Wait, Some(error.into()), counters);
             }
         }
-        match self.hand_over(device, counter, content, arrived).await {
+        match self
+            .hand_over(device, counter, content, Arrival::again(arrived))
+            .await
+        {
             Ok(()) => {
                 counters.done(counter, frame.mark());
                 // Not waited for: if it is lost, the message counts as begun, and is recognised by its identity.
@@ -290,7 +304,7 @@ impl SealedServer {
         device: &str,
         counter: u64,
         content: Content<'_>,
-        arrived: u64,
+        arrived: Arrival,
     ) -> Result<(), Refusal> {
         let sender = Sender::Source(device.to_owned());
         let readings = match content {
@@ -299,7 +313,8 @@ impl SealedServer {
                 let (mut requests, _) = transaction_requests(json).map_err(Refusal::Invalid)?;
                 for (place, request) in requests.iter_mut().enumerate() {
                     if request.idempotency_key.is_empty() {
-                        request.idempotency_key = format!("sealed/{device}/{arrived}/{counter}/{place}");
+                        request.idempotency_key =
+                            format!("sealed/{device}/{}/{counter}/{place}", arrived.number);
                     }
                 }
                 let taken = self.intake.transactions(&sender, requests).await?;
