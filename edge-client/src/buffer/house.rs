@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::clock::Clock;
+use super::core::{Inner, Pending};
 use super::engine::Position;
 use super::gaps::DropReason;
 use super::log::{ReadFailed, Tell, What, WriteFailed, read_back};
-use super::record::{Accepted, Batch, Event, Redated, Sending, Target, runs_of};
+use super::record::{Accepted, Batch, Carried, Event, Redated, Sending, Target, runs_of};
 use super::request::{Priority, Template};
 use super::slots;
 use super::{Buffer, BufferError, GapRule, NONCE_BYTES, RECORD_OVERHEAD};
@@ -280,13 +281,13 @@ impl Buffer {
     async fn copy_forward(&self, segment: u32) -> Result<(), BufferError> {
         let numbers = self.core.inner.lock().engine.in_segment(segment);
         for some in numbers.chunks(COPY_AT_ONCE) {
-            let mut pending = Vec::with_capacity(some.len());
+            let mut read = Vec::with_capacity(some.len());
             for number in some {
                 let Some(at) = self.durable_at(*number).filter(|at| at.segment == segment) else {
                     continue;
                 };
                 match read_back(&*self.core.disk, *number, at) {
-                    Ok(accepted) => pending.extend(self.stage_copy(*number, at, accepted)),
+                    Ok(accepted) => read.push((*number, at, accepted)),
                     Err(ReadFailed::Io(source)) => {
                         return Err(BufferError::Io {
                             path: self.dir.clone().into(),
@@ -303,6 +304,7 @@ impl Buffer {
                     }
                 }
             }
+            let pending = self.stage_copies(read);
             self.core.kick();
             for copy in pending {
                 copy.durable().await?;
@@ -321,25 +323,22 @@ impl Buffer {
         })
     }
 
-    /// Stages a copy, unless the request has ended or moved since it was read.
-    fn stage_copy(&self, number: u64, at: Position, accepted: Accepted) -> Option<super::core::Pending> {
+    /// Stages copies of those that have not ended or moved since they were read, and after them which ones these are.
+    fn stage_copies(&self, read: Vec<(u64, Position, Accepted)>) -> Vec<Pending> {
         let mut inner = self.core.inner.lock();
-        let slot = *inner.engine.slot(number)?;
-        if slot.segment != at.segment {
-            return None;
+        let mut pending = Vec::with_capacity(read.len() + 1);
+        let mut carried = Vec::with_capacity(read.len());
+        for (number, at, accepted) in read {
+            if let Some(copy) = copy_of(&inner, number, at, accepted) {
+                pending.push(inner.stage(copy));
+                carried.push(number);
+            }
         }
-        let template = inner.engine.template(slot.template)?;
-        let copy = Accepted {
-            template: slot.template,
-            accepted_s: slot.accepted_s,
-            copied: true,
-            maybe_sent: inner.engine.slots().marked(number),
-            followed: slot.has(slots::FOLLOWED),
-            // What it tells of was told when it was first written.
-            tells: None,
-            ..accepted
-        };
-        Some(inner.stage(What::Copy(copy, template)))
+        if !carried.is_empty() {
+            let members = runs_of(carried);
+            pending.push(inner.stage(What::Note(Event::Carried(Carried { members }))));
+        }
+        pending
     }
 
     /// Says again what a segment that goes says of requests in later ones.
@@ -376,4 +375,23 @@ impl Buffer {
         }
         Ok(())
     }
+}
+
+fn copy_of(inner: &Inner, number: u64, at: Position, accepted: Accepted) -> Option<What> {
+    let slot = *inner.engine.slot(number)?;
+    if slot.segment != at.segment {
+        return None;
+    }
+    let template = inner.engine.template(slot.template)?;
+    let copy = Accepted {
+        template: slot.template,
+        accepted_s: slot.accepted_s,
+        copied: true,
+        maybe_sent: inner.engine.slots().marked(number),
+        followed: slot.has(slots::FOLLOWED),
+        // What it tells of was told when it was first written.
+        tells: None,
+        ..accepted
+    };
+    Some(What::Copy(copy, template))
 }

@@ -43,7 +43,7 @@ pub(crate) enum What {
     Twice(Event),
     /// The same about requests that get a new template.
     Rebound(record::Rebound, Arc<Template>),
-    /// A request that tells of all drops of a target so far.
+    /// A request that tells of all drops of a target so far; said twice, since nothing else tells of them from then on.
     Tell(Box<Tell>),
     /// Nothing: durable when everything before is.
     Barrier,
@@ -404,6 +404,10 @@ impl Log {
         let number = match what {
             What::Intake(accepted, template) | What::Copy(accepted, template) => {
                 say(out, accepted.template, template);
+                if template.tells_gaps {
+                    // As when it was first written.
+                    put(out, Event::Accepted(accepted.clone()));
+                }
                 put(out, Event::Accepted(accepted.clone()));
                 accepted.number
             }
@@ -440,6 +444,7 @@ impl Log {
                 out.gaps.clear(&tell.of);
                 say(out, accepted.template, &tell.template);
                 let number = accepted.number;
+                put(out, Event::Accepted(accepted.clone()));
                 put(out, Event::Accepted(accepted));
                 number
             }

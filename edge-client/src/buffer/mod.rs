@@ -31,6 +31,7 @@
 //! | `Apart` (twice) | a member goes without its batch | as above |
 //! | `Sending` (twice) | an orderer may see the request | it may be merged or given up though it was sent |
 //! | `Dropped` | it is counted for a gap record, and the file with the request is deleted | the request is open again, and the drop never happened |
+//! | `Accepted` of what tells of drops (twice) | it is sent | if both are damaged, its drops are not told |
 //! | `Redated` | - | ages count by the clock as it was before it was set |
 //! | the head of the next segment, which voids a failed group | the next request after a failed fsync | a request whose caller was told "not taken" may be sent |
 //!

@@ -24,7 +24,7 @@ pub(crate) const FIRST_BATCH: u64 = 1 << 60;
 /// One record of a file.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Record {
-    #[prost(oneof = "Event", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Event", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub(crate) event: Option<Event>,
     /// Everything before this record was durable before this record was written: damage there is no torn write.
     #[prost(bool, tag = "15")]
@@ -55,6 +55,8 @@ pub(crate) enum Event {
     Rebound(Rebound),
     #[prost(message, tag = "11")]
     Redated(Redated),
+    #[prost(message, tag = "12")]
+    Carried(Carried),
 }
 
 /// What many requests have in common, said once a segment.
@@ -276,6 +278,13 @@ pub(crate) struct Rebound {
     pub(crate) members: Vec<Run>,
     #[prost(uint32, tag = "2")]
     pub(crate) template: u32,
+}
+
+/// The copies before this are of these requests: so it is known which one a damaged copy was of.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Carried {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) members: Vec<Run>,
 }
 
 /// The machine's clock was set: what was taken before came in so much later, or earlier, than its records say.

@@ -54,7 +54,7 @@ struct Reader {
     next_number: u64,
     damage: Vec<String>,
     holes: Vec<Hole>,
-    /// Requests whose templates are damaged, and the segments they are in.
+    /// Requests whose templates or copies are damaged, and the segments they are in.
     unreadable: BTreeMap<u64, String>,
     /// Those of them, or of the holes, that are known to have ended.
     ended: BTreeSet<u64>,
@@ -337,7 +337,7 @@ impl Reader {
         for (number, segment) in std::mem::take(&mut self.unreadable) {
             if self.is_missing(number) {
                 self.damage.push(format!(
-                    "{segment}: request {number} refers to a damaged record and is lost"
+                    "{segment}: request {number} is in a damaged record, or refers to one, and is lost"
                 ));
                 lost.entry(number).or_insert_with(|| self.near.clone());
             }
@@ -432,6 +432,13 @@ impl Reader {
                 if let Some(template) = here.template(rebound.template) {
                     for number in record::numbers_of(&rebound.members, usize::MAX) {
                         self.engine.rebind(number, &template);
+                    }
+                }
+            }
+            Event::Carried(carried) => {
+                for number in record::numbers_of(&carried.members, MAX_MEMBERS) {
+                    if self.is_missing(number) {
+                        self.unreadable.insert(number, here.name.clone());
                     }
                 }
             }

@@ -549,6 +549,64 @@ async fn damage_to_what_has_ended_loses_nothing() {
 }
 
 #[tokio::test]
+async fn damage_to_a_copy_is_told() {
+    let mut fake = Fake::new(400);
+    fake.fill(60).await;
+    let due = fake.get().take_due(1000).await;
+    for job in due.iter().filter(|job| ![3, 4].contains(&job.id)) {
+        let committed = Outcome::Committed { block: 1 };
+        fake.get().settle(job, committed, Duration::ZERO).await;
+    }
+    let before = *fake.get().core.inner.lock().engine.slot(3).unwrap();
+    fake.get().keep_house(ME).await.unwrap();
+    let copy = *fake.get().core.inner.lock().engine.slot(3).unwrap();
+    assert!(copy.segment > before.segment && !fake.disk.list().unwrap().contains(&u64::from(before.segment)));
+    accept(fake.get(), "later", 40).await;
+    fake.flip(3);
+    fake.open().unwrap();
+    let damage = fake.get().damage();
+    assert!(
+        damage.iter().any(|line| line.contains("request 3 ")),
+        "{damage:?}"
+    );
+    assert_eq!(fake.left().await, (vec![4, 61], 1));
+}
+
+#[tokio::test]
+async fn damage_to_what_tells_of_drops_takes_none_of_them() {
+    for second in [false, true] {
+        let mut fake = Fake::new(400);
+        fake.options.limits.max_age = Some(Duration::from_secs(60));
+        fake.open().unwrap();
+        fake.fill(3).await;
+        fake.clock.advance(61_000);
+        fake.get().keep_house(ME).await.unwrap();
+        let slot = {
+            let inner = fake.get().core.inner.lock();
+            let open: Vec<_> = inner.engine.slots().iter().map(|(_, slot)| *slot).collect();
+            assert_eq!(open.len(), 1, "the record that tells of them");
+            open[0]
+        };
+        // The files after it know of no drop any more.
+        for n in 0..10 {
+            accept(fake.get(), &format!("later{n}"), 40).await;
+        }
+        let at = if second {
+            slot.offset
+        } else {
+            slot.offset - slot.bytes
+        };
+        fake.disk.damage(u64::from(slot.segment), |bytes| {
+            bytes[(at + slot.bytes / 2) as usize] ^= 0x10;
+        });
+        fake.open().unwrap();
+        assert_eq!(fake.get().damage().len(), 1, "{:?}", fake.get().damage());
+        assert_eq!(fake.told().await, 3);
+        assert_eq!(fake.told().await, 0);
+    }
+}
+
+#[tokio::test]
 async fn a_whole_file_that_is_lost_is_counted() {
     let mut fake = Fake::new(400);
     fake.fill(30).await;
