@@ -59,15 +59,17 @@ impl Runs {
 /// The waiting requests of one target.
 #[derive(Debug, Default)]
 pub(crate) struct Ranks {
-    /// By priority, the most urgent first: live data, attempts to be repeated, backlog.
-    queues: [[Runs; 3]; Priority::ALL.len()],
+    /// By priority, the most urgent first.
+    queues: [[Runs; COLUMNS]; Priority::ALL.len()],
     turn: u32,
     /// The queue that had the last turn of those in the back.
     fair: usize,
 }
 
+/// Queues of a priority: live data, attempts to be repeated, backlog.
+const COLUMNS: usize = 3;
 /// Queues of a target.
-const QUEUES: usize = 2 * Priority::ALL.len();
+const QUEUES: usize = COLUMNS * Priority::ALL.len();
 
 fn row(priority: Priority) -> usize {
     match priority {
@@ -119,7 +121,7 @@ impl Ranks {
     /// The queue whose turn it is.
     pub(crate) fn next_rank(&mut self) -> Option<Rank> {
         self.turn = self.turn.wrapping_add(1);
-        let rank = |place: usize| (place / 2, place % 2);
+        let rank = |place: usize| (place / COLUMNS, place % COLUMNS);
         let is_filled = |place: &usize| {
             let (row, column) = rank(*place);
             let runs = self.queues.get(row).and_then(|pair| pair.get(column));
@@ -193,6 +195,19 @@ mod tests {
         assert!(of(0..100) >= 2, "the backlog moves: {taken:?}");
         assert!(of(10_000..10_100) >= 2, "and the backlog of the lower priority");
         assert!(of(10_100..20_000) >= 2, "and its live data");
+    }
+
+    #[test]
+    fn every_queue_is_reached() {
+        let mut ranks = Ranks::default();
+        for (place, priority) in (0..).zip(Priority::ALL) {
+            ranks.push_again(priority, place);
+            for n in 0..LIVE + 1 {
+                ranks.push(priority, 1000 * (place + 1) + n);
+            }
+        }
+        let all = usize::try_from((LIVE + 2) * Priority::ALL.len() as u64).unwrap();
+        assert_eq!(drain(&mut ranks).len(), all);
     }
 
     #[test]
