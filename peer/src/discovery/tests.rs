@@ -270,7 +270,7 @@ async fn peers_prove_who_they_are_and_how_high() {
     assert_eq!(state(other).channel_mac.len(), 32);
 
     // A peer that is not there is not a member for a service that has not heard of it before.
-    world.remote.cancel();
+    world.end_remote().await;
     let later = super::tests::service(&world, false, false);
     let gone = eventually_alone(&later, &world).await;
     assert_eq!(gone.peers_by_org.len(), 1);

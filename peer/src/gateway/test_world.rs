@@ -136,8 +136,8 @@ pub(crate) struct World {
     pub(crate) gateway: GatewayService,
     pub(crate) deliver: DeliverService,
     pub(crate) shutdown: CancellationToken,
-    /// Ends the second peer.
-    pub(crate) remote: CancellationToken,
+    remote: CancellationToken,
+    remote_ended: CancellationToken,
 }
 
 impl Drop for World {
@@ -148,10 +148,24 @@ impl Drop for World {
 }
 
 pub(crate) async fn serve(routes: tonic::service::Routes, stop: CancellationToken) -> String {
+    serve_noting(routes, stop).await.0
+}
+
+/// As [`serve`], with a token that is cancelled when the server has ended.
+async fn serve_noting(
+    routes: tonic::service::Routes,
+    stop: CancellationToken,
+) -> (String, CancellationToken) {
     let listener = bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(serve_grpc(listener, None, routes, stop.cancelled_owned()));
-    address
+    let ended = CancellationToken::new();
+    let end = ended.clone();
+    tokio::spawn(async move {
+        let served = serve_grpc(listener, None, routes, stop.cancelled_owned()).await;
+        end.cancel();
+        served
+    });
+    (address, ended)
 }
 
 /// `electing`: how often the orderer says that it has no leader.
@@ -170,7 +184,7 @@ pub(crate) async fn world_with(electing: usize, lies: bool) -> World {
         electing: electing.into(),
     });
     let orderer = serve(tonic::service::Routes::new(orderer), shutdown.clone()).await;
-    let peer1 = serve(
+    let (peer1, remote_ended) = serve_noting(
         tonic::service::Routes::new(EndorserServer::new(Remote {
             consortium: Arc::clone(&consortium),
             lies,
@@ -206,10 +220,17 @@ pub(crate) async fn world_with(electing: usize, lies: bool) -> World {
         deliver,
         shutdown,
         remote,
+        remote_ended,
     }
 }
 
 impl World {
+    /// Ends the second peer.
+    pub(crate) async fn end_remote(&self) {
+        self.remote.cancel();
+        self.remote_ended.cancelled().await;
+    }
+
     pub(crate) async fn endorse(
         &self,
         signer: &SigningIdentity,

@@ -116,7 +116,7 @@ async fn a_refusing_contract_is_quoted() {
 async fn an_endorser_that_is_away_is_named() {
     let world = world(0).await;
     world.deploy().await;
-    world.remote.cancel();
+    world.end_remote().await;
     let put = ask("trade", "cc", &[b"put"]);
     let status = world.endorse(&world.client(), &put, &[]).await.unwrap_err();
     assert_eq!(status.code(), Code::Aborted);
