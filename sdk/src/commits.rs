@@ -149,13 +149,13 @@ impl Feed {
         let those = Arc::clone(&waiting);
         let reading = tokio::spawn(async move {
             let mut alone_since: Option<Instant> = None;
-            let mut next = seen + 1;
+            let mut next = seen.saturating_add(1);
             // Streams in a row that broke before they gave a block.
             let mut broken = 0;
             let why = loop {
                 match blocks.next().await {
                     Ok(Some(block)) => {
-                        next = block.number + 1;
+                        next = block.number.saturating_add(1);
                         broken = 0;
                         if those.lock().block(block) {
                             alone_since = None;

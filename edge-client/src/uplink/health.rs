@@ -131,8 +131,8 @@ impl Hold {
         pause
     }
 
-    /// Whether that was the first time that all have failed.
-    pub(crate) fn is_news(&self) -> bool {
+    /// Whether all have failed once, and not again since.
+    pub(crate) fn all_failed_once(&self) -> bool {
         self.failures == 1
     }
 }

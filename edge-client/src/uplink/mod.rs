@@ -302,10 +302,10 @@ impl Uplink {
         let (pause, news) = {
             let mut held = self.held.lock();
             let hold = held.entry(job.target).or_default();
-            let news = hold.is_news();
+            let before = hold.all_failed_once();
             hold.state = state;
             let pause = hold.failed(peer, self.nodes.peer_count(), &self.back_off, Instant::now());
-            (pause, !news && hold.is_news())
+            (pause, !before && hold.all_failed_once())
         };
         if news {
             tracing::warn!(
@@ -440,7 +440,7 @@ impl Uplink {
         }
         self.network_works();
         match meaning {
-            Meaning::Held if refuses_identity(&error) && self.is_superseded(job) => {
+            Meaning::Held if refuses_identity(&error) && self.successor(job).is_some() => {
                 self.without_identity(job, Some(identity.clone()), nonce).await
             }
             Meaning::Held => again(self.hold(job, state, at_the_peer.then_some(peer), &reason)),
@@ -514,25 +514,20 @@ impl Uplink {
         }
     }
 
-    /// Whether this gateway has another, usable identity than the one that a job began with.
-    fn is_superseded(&self, job: &Job) -> bool {
+    /// The usable identity that has taken the place of the one that a job began with.
+    fn successor(&self, job: &Job) -> Option<(IdentityId, SigningIdentity)> {
         let identities = self.identities.lock();
         let (id, current) = identities.current();
-        *id != job.identity && current.is_some_and(|c| c.certificate().not_after() > unix_now())
+        let current = current.filter(|c| *id != job.identity && c.certificate().not_after() > unix_now())?;
+        Some((*id, current.clone()))
     }
 
     /// A job whose identity has expired, is gone, or is refused since another has taken its place. What nobody has seen is
     /// sent under the current one; the fate of the rest is settled on the ledger first: an orderer takes nothing of such an
     /// identity, so what is not there after some time never will be.
     async fn without_identity(&self, job: &Job, old: Option<SigningIdentity>, nonce: &Nonce) -> Next {
-        let (id, current) = {
-            let identities = self.identities.lock();
-            let (id, current) = identities.current();
-            (*id, current.cloned())
-        };
         let again = |state, reason: String, pause| Next::Settle(Outcome::Again { state, reason }, pause);
-        let usable = current.filter(|c| id != job.identity && c.certificate().not_after() > unix_now());
-        let Some(current) = usable else {
+        let Some((id, current)) = self.successor(job) else {
             let reason = "the certificate of this gateway has expired; renew it".to_owned();
             let pause = self.hold(job, State::EndorsementError, None, &reason);
             return again(State::EndorsementError, reason, pause);

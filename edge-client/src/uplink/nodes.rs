@@ -12,7 +12,6 @@ use selvedge_sdk::{
     Call, ChannelInfo, ClientTls, CommitStatus, Deadlines, DirectClient, DirectConfig, Endpoint, Error,
     Gateway, Invocation, Nonce, PeerAddress, PeerClient, Retry, RpcError, endorsement_policy,
 };
-
 use tokio::time::Instant;
 
 use super::judge::{Failed, Meaning, failed_in, meaning};
@@ -262,7 +261,7 @@ impl Nodes {
         }
         let failed = |(state, error)| Failed { state, error, peer };
         let status = attempt.map_err(failed)?;
-        self.saw_height(channel, status.block_number + 1);
+        self.saw_height(channel, status.block_number.saturating_add(1));
         if status.code != TxValidationCode::DuplicateTxid {
             return Ok(status);
         }
@@ -544,7 +543,7 @@ impl Nodes {
             let asked = tokio::time::timeout(self.config.deadline, verdict_of(&peer, identity, channel, id));
             match asked.await {
                 Ok(Ok(Found::Verdict(status))) => {
-                    self.saw_height(channel, status.block_number + 1);
+                    self.saw_height(channel, status.block_number.saturating_add(1));
                     return Ok(Ok(status));
                 }
                 Ok(Ok(Found::NotUpTo(height))) => {

@@ -126,7 +126,7 @@ async fn what_no_orderer_takes_holds_its_channel_once_all_peers_have_failed() {
     uplink.send(one.clone()).await;
     let all_failed = || {
         let held = uplink.held.lock();
-        held.get(&target).is_some_and(Hold::is_news)
+        held.get(&target).is_some_and(Hold::all_failed_once)
     };
     assert!(!all_failed(), "the second peer was not asked yet");
     assert!(uplink.view().connected, "somebody answered");
