@@ -2,7 +2,8 @@
 #             KEEP=1 to leave the network running and its web page open)
 # make test   build and run all tests
 # make lint   formatting and clippy, as CI runs them
-# Each installs what is missing. The first build takes about 20 to 30 minutes on two cores: RocksDB is built from source.
+# Each installs what is missing. The first build takes 20 to 30 minutes on two cores (test: 30 to 40): RocksDB is built
+# from source.
 
 .PHONY: demo test lint
 

@@ -1,7 +1,7 @@
 //! How long a batch waits for company while nothing is in flight.
 //!
 //! A block costs every orderer and peer about as much as two transactions do, whatever it holds. So where other envelopes
-//! are to be expected, the next batch waits about as long as the last ones took to be written. They are to be expected when
+//! are to be expected, the next batch waits twice as long as the last ones took to be written. They are to be expected when
 //! some came while a batch was in flight: whoever sent those did not wait for it. A client that submits one transaction
 //! after the other never does that, and is never made to wait.
 

@@ -9,7 +9,7 @@
 //!   - { name: open, rate: 200 }
 //!   - name: evaluate
 //!     operation: get
-//!     targets: [{ what: tps, fabric: 1300, at_least: 10400 }]
+//!     targets: [{ what: tps, fabric: 1300, target: 10400 }]
 //! ```
 
 use std::path::Path;
