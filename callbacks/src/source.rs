@@ -51,7 +51,7 @@ type IdentityOf = dyn Fn(&str) -> Option<ClientIdentity> + Send + Sync;
 
 /// Which peer a channel's events come from.
 #[derive(Debug, Default)]
-struct Place {
+struct InUse {
     /// Index of the peer in use.
     peer: usize,
     /// Peers that said no since one last said yes: one may only not be in the channel.
@@ -62,7 +62,7 @@ struct Place {
 pub struct GatewaySource {
     /// Each with its connection, made on first use.
     peers: Mutex<Vec<(Endpoint, Option<Gateway>)>>,
-    places: Mutex<HashMap<String, Place>>,
+    in_use: Mutex<HashMap<String, InUse>>,
     identity_of: Arc<IdentityOf>,
 }
 
@@ -92,23 +92,25 @@ impl GatewaySource {
     ) -> Self {
         Self {
             peers: Mutex::new(unconnected(peers)),
-            places: Mutex::default(),
+            in_use: Mutex::default(),
             identity_of: Arc::new(identity_of),
         }
     }
 
     /// Reads from these peers from the next stream on, with new connections; streams that are open go on.
     pub fn replace_peers(&self, peers: Vec<Endpoint>) {
-        *self.peers.lock() = unconnected(peers);
-        self.places.lock().clear();
+        // Both together: an index is one into the list of its time.
+        let mut current = self.peers.lock();
+        *current = unconnected(peers);
+        self.in_use.lock().clear();
     }
 
     fn gateway(&self, owner: &str, channel: &str) -> Result<(usize, Gateway), SourceError> {
         let refused = |why: String| SourceError { why, refused: true };
         let identity = (self.identity_of)(owner)
             .ok_or_else(|| refused(format!("there is no identity to read events under for '{owner}'")))?;
-        let index = self.places.lock().get(channel).map_or(0, |place| place.peer);
         let mut peers = self.peers.lock();
+        let index = self.in_use.lock().get(channel).map_or(0, |used| used.peer);
         let (endpoint, place) = peers
             .get_mut(index)
             .ok_or_else(|| refused("no peer is configured".to_owned()))?;
@@ -130,26 +132,28 @@ impl GatewaySource {
 
     /// Turns to the next peer for a channel, unless another caller has done so already.
     fn failed(&self, channel: &str, index: usize, error: &Error) -> SourceError {
-        let count = self.peers.lock().len().max(1);
-        let mut places = self.places.lock();
-        let place = places.entry(channel.to_owned()).or_default();
-        if place.peer == index {
-            place.peer = (index + 1) % count;
+        let peers = self.peers.lock();
+        let count = peers.len().max(1);
+        let mut in_use = self.in_use.lock();
+        let used = in_use.entry(channel.to_owned()).or_default();
+        if used.peer == index {
+            used.peer = (index + 1) % count;
             tracing::debug!(%channel, %error, "turning to the next peer for events");
         }
         let refused = is_refusal(error);
-        if refused {
-            place.refused.insert(index);
+        // It may be of a list that has been replaced since.
+        if refused && index < count {
+            used.refused.insert(index);
         }
         SourceError {
             why: error.to_string(),
-            refused: refused && place.refused.len() >= count,
+            refused: refused && used.refused.len() >= count,
         }
     }
 
     fn works(&self, channel: &str) {
-        if let Some(place) = self.places.lock().get_mut(channel) {
-            place.refused.clear();
+        if let Some(used) = self.in_use.lock().get_mut(channel) {
+            used.refused.clear();
         }
     }
 

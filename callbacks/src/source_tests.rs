@@ -13,7 +13,7 @@ fn refused() -> Error {
 #[tokio::test]
 async fn each_channel_turns_to_the_next_peer_and_refuses_when_all_do() {
     let source = GatewaySource::new(vec![Endpoint::plain("p0:1"), Endpoint::plain("p1:1")], |_| None);
-    let at = |channel: &str| source.places.lock().get(channel).map_or(0, |place| place.peer);
+    let at = |channel: &str| source.in_use.lock().get(channel).map_or(0, |used| used.peer);
     let first = source.failed("trade", 0, &refused());
     assert!(!first.refused, "the other one may be in the channel");
     assert!(

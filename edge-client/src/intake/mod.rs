@@ -256,7 +256,7 @@ impl Intake {
 
     /// Whether a reading would be taken, as far as that depends on the reading.
     pub(crate) fn check(&self, sender: &Sender, sent: &SentReading) -> Result<(), Refusal> {
-        let reading = self.complete(sender, sent.clone(), Arrival::again(0), 0)?;
+        let reading = self.complete(sender, sent.clone(), Arrival::numbered(0), 0)?;
         self.route(&reading).map(drop)
     }
 
@@ -318,9 +318,9 @@ impl Intake {
                 result
             }
         });
-        // All are judged first, in their order; then they share the disk's syncs.
+        // All are judged and staged in their order and in one go, however many they are; then they share the disk's syncs.
         let taking: Vec<_> = taking.collect();
-        let mut taking = futures::future::join_all(taking);
+        let mut taking = tokio::task::unconstrained(futures::future::join_all(taking));
         let staged = futures::poll!(&mut taking);
         drop(in_order);
         match staged {

@@ -87,7 +87,8 @@ impl SegmentFile {
     pub(super) fn of(file: File, path: &Path, first: u64) -> Result<Self, BlockStoreError> {
         let mut head = [0; 24];
         match file.read_exact_at(&mut head, 0) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {}
+            // What was read of it stands in there, and the end of an unsalted header is zeros.
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => head = [0; 24],
             other => other.map_err(BlockStoreError::io("read", path))?,
         }
         let salt = u32_at(&head, 16);
@@ -95,10 +96,7 @@ impl SegmentFile {
             salt
         } else if head == unsalted_segment_header(first) {
             0
-        } else if head.starts_with(MAGIC)
-            && head[7].is_ascii_digit()
-            && !matches!(head[7], FORMAT | UNSALTED_FORMAT)
-        {
+        } else if head.starts_with(MAGIC) && (FORMAT + 1..=b'9').contains(&head[7]) {
             return Err(BlockStoreError::Format {
                 path: path.to_owned(),
                 found: char::from(head[7]),

@@ -204,6 +204,17 @@ fn what_a_client_sends_does_not_pass_for_a_record() {
 }
 
 #[test]
+fn an_old_header_that_is_cut_short_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = segment_path(dir.path(), 0);
+    for len in 0..24 {
+        fs::write(&path, &unsalted_file(&[])[..len]).unwrap();
+        let refused = SegmentFile::open(&path, 0);
+        assert!(matches!(refused, Err(BlockStoreError::Corrupt { .. })), "{len}");
+    }
+}
+
+#[test]
 fn a_file_without_salt_is_read_and_continued() {
     let blocks = small_chain(3);
     let dir = tempfile::tempdir().unwrap();

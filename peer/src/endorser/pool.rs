@@ -48,7 +48,12 @@ pub(super) struct Pool(Arc<Shared>);
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.0.jobs.lock().closed = true;
+        {
+            let mut jobs = self.0.jobs.lock();
+            jobs.closed = true;
+            // All of them are woken.
+            jobs.idle = 0;
+        }
         self.0.more.notify_all();
         self.0.watch.notify_all();
     }
@@ -101,9 +106,8 @@ impl Pool {
         let mut jobs = self.0.jobs.lock();
         jobs.waiting.push_back(job);
         let busy = jobs.threads - jobs.idle;
-        if busy < self.0.usual {
-            Shared::send_one(&self.0, &mut jobs);
-        } else if !jobs.watched {
+        let sent = busy < self.0.usual && Shared::send_one(&self.0, &mut jobs);
+        if !sent && !jobs.watched {
             jobs.watched = true;
             self.0.watch.notify_one();
         }
@@ -127,7 +131,10 @@ impl Shared {
     /// Gets one more thread to work; whether there is one.
     fn send_one(this: &Arc<Self>, jobs: &mut Jobs) -> bool {
         if jobs.idle > 0 {
-            return this.more.notify_one();
+            // Counted as busy from now on, and not from when it has woken up.
+            jobs.idle -= 1;
+            this.more.notify_one();
+            return true;
         }
         if jobs.threads >= this.most {
             return false;
@@ -170,9 +177,9 @@ impl Shared {
                 jobs.threads -= 1;
                 return;
             } else {
+                // Who wakes it takes it out of the idle ones again.
                 jobs.idle += 1;
                 self.more.wait(&mut jobs);
-                jobs.idle -= 1;
             }
         }
     }
@@ -243,6 +250,26 @@ mod tests {
             assert_eq!(call.await.unwrap(), Some(()));
         }
         assert!(begun.try_recv().is_ok());
+    }
+
+    /// The second is handed in before the idle thread has woken up for the first; each waits for the other.
+    #[test]
+    fn an_idle_thread_is_sent_to_one_job_only() {
+        let pool = Pool::with(2, 2);
+        pool.hand_in(Box::new(|| ()));
+        while pool.0.jobs.lock().idle == 0 {
+            std::thread::yield_now();
+        }
+        let both = Arc::new(Barrier::new(2));
+        let (done, all) = mpsc::channel();
+        for _ in 0..2 {
+            let (both, done) = (Arc::clone(&both), done.clone());
+            pool.hand_in(Box::new(move || {
+                both.wait();
+                let _ = done.send(());
+            }));
+        }
+        assert!(all.recv().is_ok() && all.recv().is_ok());
     }
 
     #[tokio::test]

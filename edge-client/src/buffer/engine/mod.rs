@@ -363,16 +363,16 @@ impl Engine {
         for batch in self.batches.values_mut() {
             batch.in_hand = false;
         }
-        // They are older than what waits singly.
+        // They were on their way: they wait with the attempts to be repeated, out of which none goes to the backlog.
         let batches: Vec<(u64, u32)> = self
             .batches
             .iter()
             .map(|(n, batch)| (*n, batch.template))
             .collect();
-        for (number, template) in batches.into_iter().rev() {
+        for (number, template) in batches {
             let priority = self.template(template).map(|template| template.priority);
             if let Some(ranks) = self.templates.ranks_of(template) {
-                ranks.push_first(priority.unwrap_or_default(), number);
+                ranks.push_again(priority.unwrap_or_default(), number);
             }
         }
     }
