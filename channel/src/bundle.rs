@@ -202,7 +202,7 @@ impl Bundle {
         &self.msps
     }
 
-    /// A policy by its absolute path, such as `/Channel/Application/Writers`.
+    /// A policy by its path, such as `/Channel/Application/Writers`; a relative one starts at the root group.
     pub fn policy(&self, path: &str) -> Option<&Policy> {
         self.policies.get(path)
     }

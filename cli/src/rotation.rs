@@ -419,8 +419,8 @@ fn remove_certificate(folder: &Path, gone: &Certificate) -> Result<(), CliError>
     Ok(())
 }
 
-/// A consenter's TLS certificate is part of the configuration, and must come from a root that is in it (spec 05 §5). Gives how many
-/// had one of the old root.
+/// A consenter's TLS certificate is part of the configuration, and must come from a root that is in it (spec 05 §5).
+/// Gives how many had one of the old root.
 async fn renew_consenters(
     args: &RotateArgs,
     session: &Session,

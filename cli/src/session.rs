@@ -164,10 +164,7 @@ impl Session {
     }
 
     /// The peers whose organisations are members of a channel of the configuration.
-    pub(crate) fn members_peers<'a>(
-        &'a self,
-        channel: &'a ChannelConfig,
-    ) -> impl Iterator<Item = PeerRef<'a>> {
+    pub(crate) fn peers_of<'a>(&'a self, channel: &'a ChannelConfig) -> impl Iterator<Item = PeerRef<'a>> {
         self.peers()
             .filter(move |peer| self.config.members(channel).any(|org| org.name == peer.org.name))
     }

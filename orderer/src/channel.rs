@@ -61,7 +61,7 @@ pub(crate) struct OrdererChannel {
     dir: PathBuf,
     context: Arc<NodeContext>,
     chain: RwLock<Option<Arc<Chain>>>,
-    /// The configuration of the block it joined with, once that is read, while there is nothing of the chain yet.
+    /// The configuration of the block it joined with, once that is read. Asked while there is nothing of the chain yet.
     joining: RwLock<Option<Arc<Bundle>>>,
     role: watch::Sender<Role>,
     stop: CancellationToken,

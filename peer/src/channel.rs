@@ -222,7 +222,8 @@ impl PeerChannel {
         self.refusals.get(tx_id)
     }
 
-    /// Opens a block's transactions and checks their signatures, on all validation threads: the half that can run ahead of the chain.
+    /// Opens a block's transactions and checks their signatures, on all validation threads: the half that can run ahead of
+    /// the chain.
     ///
     /// # Errors
     /// The block has no header or no data.

@@ -292,13 +292,20 @@ fn client_of(
     .unwrap()
 }
 
+const EITHER: &str = "OR('Org1MSP.peer','Org2MSP.peer')";
+
+/// A client of two peers, of which either suffices: the first refuses, the second endorses.
+async fn of_one_that_refuses(world: &World, status: i32, words: &'static str) -> DirectClient {
+    let (_, refusing) = FakePeer::start(Says::Refuses(status, words)).await;
+    let (_, other) = endorsing(&world.org2, "1").await;
+    let peers = [(&world.org1, refusing), (&world.org2, other)];
+    client_of(world, EITHER, &peers, Vec::new())
+}
+
 #[tokio::test]
 async fn one_that_refuses_alone_is_not_believed() {
     let world = world(None);
-    let (_, behind) = FakePeer::start(Says::Refuses(404, "shipment S-1 is unknown")).await;
-    let (_, other) = endorsing(&world.org2, "1").await;
-    let peers = [(&world.org1, behind), (&world.org2, other)];
-    let client = client_of(&world, "OR('Org1MSP.peer','Org2MSP.peer')", &peers, Vec::new());
+    let client = of_one_that_refuses(&world, 404, "shipment S-1 is unknown").await;
     let error = client.endorse(&propose(&world)).await.unwrap_err();
     assert_eq!(error.retry(), Retry::SameTransaction, "{error}");
     assert!(error.to_string().contains("shipment S-1 is unknown"), "{error}");
@@ -312,26 +319,23 @@ async fn one_that_refuses_alone_is_not_believed() {
 async fn what_two_refuse_is_refused() {
     let world = world(None);
     let refusing = async || FakePeer::start(Says::Refuses(404, "unknown")).await.1;
-    let (silent, third) = endorsing(&world.org2, "1").await;
+    let (unasked, third) = endorsing(&world.org2, "1").await;
     let peers = [
         (&world.org1, refusing().await),
         (&world.org2, refusing().await),
         (&world.org2, third),
     ];
-    let client = client_of(&world, "OR('Org1MSP.peer','Org2MSP.peer')", &peers, Vec::new());
+    let client = client_of(&world, EITHER, &peers, Vec::new());
     let error = client.endorse(&propose(&world)).await.unwrap_err();
     assert!(matches!(error, Error::Refused { status: 404, .. }), "{error}");
-    assert_eq!(silent.proposals(), 0);
+    assert_eq!(unasked.proposals(), 0);
 }
 
 #[tokio::test]
 async fn a_contract_that_was_given_no_state_has_not_refused() {
     let world = world(None);
     let words = "GET_STATE failed: transaction ID: ab: connection refused";
-    let (_, poor) = FakePeer::start(Says::Refuses(500, words)).await;
-    let (_, other) = endorsing(&world.org2, "1").await;
-    let peers = [(&world.org1, poor), (&world.org2, other)];
-    let client = client_of(&world, "OR('Org1MSP.peer','Org2MSP.peer')", &peers, Vec::new());
+    let client = of_one_that_refuses(&world, 500, words).await;
     client
         .endorse(&propose(&world))
         .await
@@ -342,9 +346,9 @@ async fn a_contract_that_was_given_no_state_has_not_refused() {
 async fn who_differs_is_avoided() {
     let world = world(None);
     let (first, one) = endorsing(&world.org1, "new").await;
-    let (_, hung) = endorsing(&world.org2, "old").await;
+    let (_, stale) = endorsing(&world.org2, "old").await;
     let (_, other) = endorsing(&world.org2, "new").await;
-    let peers = [(&world.org1, one), (&world.org2, hung), (&world.org2, other)];
+    let peers = [(&world.org1, one), (&world.org2, stale), (&world.org2, other)];
     let policy = "AND('Org1MSP.peer','Org2MSP.peer')";
     let client = client_of(&world, policy, &peers, Vec::new());
     let error = client.endorse(&propose(&world)).await.unwrap_err();
@@ -361,7 +365,7 @@ async fn who_differs_is_avoided() {
     let error = client.endorse(&propose(&world)).await.unwrap_err();
     assert!(
         error.to_string().contains("differ"),
-        "the hung one is as good as any: {error}"
+        "the stale one is as good as any: {error}"
     );
 }
 

@@ -217,6 +217,20 @@ impl Edge {
         .await;
     }
 
+    /// Waits until a request has a state, and gives what is told of it.
+    pub async fn reaches(&self, id: u64, state: &str, limit: Duration) -> Value {
+        let url = format!("{}/v1/transactions/{id}", self.url());
+        eventually(&format!("request {id} is {state}"), limit, || async {
+            let view = crate::json(&http(Method::GET, &url, &Value::Null).await?.body);
+            if view["state"] == state {
+                Ok(view)
+            } else {
+                Err(view.to_string())
+            }
+        })
+        .await
+    }
+
     /// Its configuration file.
     pub fn config(&self) -> PathBuf {
         self.files.config()

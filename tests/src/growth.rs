@@ -56,7 +56,7 @@ impl Network {
     }
 
     /// Takes the TLS certificate and key of an orderer away; [`Self::bring_up`] makes new ones.
-    pub fn drop_tls(&self, orderer: &str) {
+    pub fn remove_tls(&self, orderer: &str) {
         let domain = text(&self.node(orderer)["domain"]);
         let tls = self.org_dir(&domain).join("orderers").join(orderer).join("tls");
         for name in ["server.crt", "server.key"] {

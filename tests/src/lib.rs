@@ -30,6 +30,7 @@
 mod authority;
 pub mod checker;
 mod clients;
+mod commands;
 pub mod config_update;
 pub mod crooked;
 mod edge;
@@ -52,6 +53,7 @@ mod wait;
 
 pub use authority::{CaServer, INTERMEDIATE, NetworkAuthority, ROOT};
 pub use clients::json;
+pub use commands::{refuses, says, says_all};
 pub use edge::{Device, Edge, http};
 pub use edge_program::EdgeProgram;
 pub use network::{Network, ORG1_PEER, ORG2_PEER, Options};

@@ -190,16 +190,7 @@ async fn refusals(edge: &Edge) {
     let answer = http(Method::POST, &url, &unknown).await.unwrap();
     assert_eq!(answer.status.as_u16(), 202);
     let id = json(&answer.body)["id"].as_u64().unwrap();
-    let view = eventually("the refusal is known", Duration::from_secs(20), || async {
-        let answer = http(Method::GET, &format!("{url}/{id}"), &Value::Null).await?;
-        let view = json(&answer.body);
-        if view["state"] == "refused" {
-            Ok(view)
-        } else {
-            Err(view.to_string())
-        }
-    })
-    .await;
+    let view = edge.reaches(id, "refused", Duration::from_secs(20)).await;
     assert!(view["reason"].as_str().unwrap().contains("S-404"), "{view}");
     assert_eq!(
         http(Method::GET, &format!("{url}/999999"), &Value::Null)

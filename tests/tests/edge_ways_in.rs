@@ -65,19 +65,7 @@ fn settings(addresses: &Addresses) -> Value {
 }
 
 async fn emptied(edge: &Edge) {
-    eventually(
-        "the edge gateway's buffer is empty",
-        Duration::from_secs(60),
-        || async {
-            let status = edge.status().await?;
-            if status["open"] == 0 {
-                Ok(())
-            } else {
-                Err(status.to_string())
-            }
-        },
-    )
-    .await;
+    edge.holds(0, Duration::from_secs(60)).await;
 }
 
 async fn summary(network: &Network) -> Value {

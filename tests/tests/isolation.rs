@@ -19,10 +19,9 @@ use selvedge_sdk::{
     ClientIdentity, ClientTls, Discovery, Endpoint, EventsFrom, Invocation, Seek, TlsIdentity,
 };
 use selvedge_system_tests::{
-    CHANNEL, Device, Edge, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, crooked, eventually, http,
-    json,
+    CHANNEL, Device, Edge, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, crooked, http, json,
 };
-use serde_json::{Value, json as value};
+use serde_json::json as value;
 
 /// Of the second organisation alone.
 const SECRET: &str = "secret";
@@ -271,16 +270,7 @@ async fn first_peer_is_no_member(network: &Network, mode: &str) {
         let answer = http(Method::POST, &url, &put).await.unwrap();
         assert_eq!(answer.status.as_u16(), 202);
         let id = json(&answer.body)["id"].as_u64().unwrap();
-        eventually("it is committed", Duration::from_secs(60), || async {
-            let answer = http(Method::GET, &format!("{url}/{id}"), &Value::Null).await?;
-            let view = json(&answer.body);
-            if view["state"] == "committed" {
-                Ok(())
-            } else {
-                Err(view.to_string())
-            }
-        })
-        .await;
+        edge.reaches(id, "committed", Duration::from_secs(60)).await;
         let status = edge.status().await.unwrap();
         assert_eq!(status["uplink"]["peer"], peer.as_str(), "{channel}: {status}");
     }

@@ -20,7 +20,8 @@ use selvedge_proto::protos::TxValidationCode;
 use selvedge_sdk::{ClientIdentity, Invocation};
 use selvedge_system_tests::load::Load;
 use selvedge_system_tests::{
-    CHANNEL, Device, Edge, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, eventually, http,
+    CHANNEL, Device, Edge, Network, ORG1_PEER, ORG2_PEER, Options, case, checker, eventually, http, refuses,
+    says,
 };
 use serde_json::{Value, json as literal};
 
@@ -61,29 +62,6 @@ fn block_signer(block: &common::Block) -> Certificate {
     let header = common::SignatureHeader::decode(signatures[0].signature_header.clone()).expect("a header");
     let identity = SerializedIdentity::decode(header.creator).expect("an identity");
     Certificate::from_pem(&identity.id_bytes).expect("a certificate")
-}
-
-async fn says(network: &Network, arguments: &[&str], words: &[&str]) -> String {
-    let text = network.cli(arguments).await.unwrap_or_else(|why| panic!("{why}"));
-    for word in words {
-        assert!(
-            text.contains(word),
-            "selvedge {} should say '{word}':\n{text}",
-            arguments.join(" ")
-        );
-    }
-    text
-}
-
-async fn refuses(network: &Network, arguments: &[&str], words: &[&str]) {
-    let text = network.cli(arguments).await.expect_err("this must be refused");
-    for word in words {
-        assert!(
-            text.contains(word),
-            "selvedge {} should say '{word}':\n{text}",
-            arguments.join(" ")
-        );
-    }
 }
 
 /// The doctor's report; `Err` holds it when there are problems.

@@ -61,7 +61,7 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), CliError> {
             ..BatchConfig::default()
         },
     };
-    let joining: Vec<PeerRef<'_>> = session.members_peers(&channel).collect();
+    let joining: Vec<PeerRef<'_>> = session.peers_of(&channel).collect();
     if args.dry_run {
         show_new(&session, args, &channel, &joining);
         return Ok(());

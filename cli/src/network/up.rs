@@ -215,7 +215,7 @@ async fn join_channels(session: &Session) -> Result<(), CliError> {
                     .during(|| format!("orderer {} cannot join channel {}", orderer.host(), channel.name))?;
             }
         }
-        for peer in session.members_peers(channel) {
+        for peer in session.peers_of(channel) {
             let admin = session.identity(&format!("Admin@{}", peer.org.domain))?;
             let client = PeerClient::new(&peer.org.msp_id, &session.peer_endpoint(peer)?)
                 .during(|| format!("peer {}", peer.host()))?;

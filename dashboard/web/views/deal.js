@@ -2,9 +2,9 @@
 import { at, get, post } from '../api.js';
 import { ask, badge, card, choice, h, link, toast } from '../dom.js';
 import { agreedDay, decimal, time } from '../format.js';
+import { sha256 } from '../hash.js';
 import { t, word } from '../i18n.js';
 import { act, stateBadge } from '../parts.js';
-import { sha256 } from '../hash.js';
 
 const noteField = (required) => h('label', null, t('note'), h('textarea', { name: 'note', maxlength: 1000, required }));
 const withNote = ({ note }) => (note.trim() ? { note: note.trim() } : {});

@@ -2,9 +2,9 @@
 import { at, get, post } from '../api.js';
 import { ask, badge, empty, field, h, head, toast } from '../dom.js';
 import { ago } from '../format.js';
+import { sha256 } from '../hash.js';
 import { t } from '../i18n.js';
 import { idField, organizations, stateBadge } from '../parts.js';
-import { sha256 } from '../hash.js';
 
 const STATES = ['', 'proposed', 'agreed', 'refused'];
 let chosen = '';

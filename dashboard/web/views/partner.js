@@ -2,9 +2,9 @@
 import { all, at, get } from '../api.js';
 import { ask, badge, card, facts, h, head, link } from '../dom.js';
 import { decimal, number, time } from '../format.js';
+import { sha256Text } from '../hash.js';
 import { t, word } from '../i18n.js';
 import { act } from '../parts.js';
-import { sha256Text } from '../hash.js';
 import { stars } from './partners.js';
 
 function scores(aggregate) {

@@ -37,12 +37,12 @@ pub(crate) enum What {
     Dropped(Dropped, Arc<Template>, u32),
     /// Something about requests, which may be said again.
     Note(Event),
-    /// The clock was set. Said again it would count again.
-    Redated(record::Redated),
     /// The same, said twice in two records, since its loss could make one request two transactions.
     Twice(Event),
     /// The same about requests that get a new template.
     Rebound(record::Rebound, Arc<Template>),
+    /// The clock was set. Said again it would count again.
+    Redated(record::Redated),
     /// A request that tells of all drops of a target so far; said twice, since nothing else tells of them from then on.
     Tell(Box<Tell>),
     /// Nothing: durable when everything before is.

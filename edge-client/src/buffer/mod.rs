@@ -37,7 +37,7 @@
 //!
 //! # In memory
 //!
-//! 24 bytes a request (`slots`), 13 to 26 more if it has a key, nothing for its place in the queues while numbers are
+//! 24 bytes a request (`slots`), 15 to 30 more if it has a key, nothing for its place in the queues while numbers are
 //! consecutive. What a request says is read from disk when it is sent.
 
 mod clock;

@@ -1,4 +1,4 @@
-//! Who goes next: by priority, live data before backlog, order per source.
+//! Who goes next: by priority; of one, live data, then attempts to be repeated, then backlog; order per source.
 //!
 //! A queue holds runs of consecutive numbers, so a backlog of millions costs next to nothing. What is taken out of the
 //! buffer otherwise (dropped, expired) stays in the queues as a hole and is stepped over.
@@ -11,6 +11,10 @@ use super::request::Priority;
 pub(crate) const LIVE: u64 = 256;
 /// One turn in so many goes to those that are not the first in line, each in its turn, so that nothing starves.
 const FAIR_TURN: u32 = 8;
+/// Queues of a priority: live data, attempts to be repeated, backlog.
+const COLUMNS: usize = 3;
+/// Queues of a target.
+const QUEUES: usize = COLUMNS * Priority::ALL.len();
 
 /// A queue of numbers.
 #[derive(Debug, Default)]
@@ -66,11 +70,6 @@ pub(crate) struct Ranks {
     fair: usize,
 }
 
-/// Queues of a priority: live data, attempts to be repeated, backlog.
-const COLUMNS: usize = 3;
-/// Queues of a target.
-const QUEUES: usize = COLUMNS * Priority::ALL.len();
-
 fn row(priority: Priority) -> usize {
     match priority {
         Priority::Critical => 0,
@@ -104,7 +103,7 @@ impl Ranks {
         }
     }
 
-    /// A request that was taken, or has just become first of its source, waits at the head of its priority.
+    /// A request that was taken waits again, at the head of its priority.
     pub(crate) fn push_first(&mut self, priority: Priority, number: u64) {
         if let Some([live, ..]) = self.queues.get_mut(row(priority)) {
             live.push_front(number);
@@ -124,7 +123,7 @@ impl Ranks {
         let rank = |place: usize| (place / COLUMNS, place % COLUMNS);
         let is_filled = |place: &usize| {
             let (row, column) = rank(*place);
-            let runs = self.queues.get(row).and_then(|pair| pair.get(column));
+            let runs = self.queues.get(row).and_then(|columns| columns.get(column));
             runs.is_some_and(|runs| runs.len() > 0)
         };
         let first = (0..QUEUES).find(is_filled)?;
@@ -144,7 +143,11 @@ impl Ranks {
     }
 
     pub(crate) fn put_back(&mut self, rank: Rank, number: u64) {
-        if let Some(runs) = self.queues.get_mut(rank.0).and_then(|pair| pair.get_mut(rank.1)) {
+        if let Some(runs) = self
+            .queues
+            .get_mut(rank.0)
+            .and_then(|columns| columns.get_mut(rank.1))
+        {
             runs.push_front(number);
         }
     }

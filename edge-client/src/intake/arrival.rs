@@ -27,8 +27,8 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// The arrival of a message that has come before, under the number that it had then.
-    pub(crate) fn again(number: u64) -> Self {
+    /// An arrival now, under a number that is known already: that of its first time, if it has come before.
+    pub(crate) fn numbered(number: u64) -> Self {
         Self {
             at: time::now(),
             number,

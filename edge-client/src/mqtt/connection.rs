@@ -540,7 +540,7 @@ async fn take(
     if qos == 2 {
         match broker.sessions.begun(&key, id) {
             // It comes again: with its first number it is the same message.
-            Some(first) => arrived = Arrival::again(first),
+            Some(first) => arrived = Arrival::numbered(first),
             None => {
                 if let Err(error) = broker.sessions.begin(&key, id, arrived.number).durable().await {
                     broker.sessions.recover().await;

@@ -173,7 +173,9 @@ impl MqttServer {
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    _ = tick.tick() => drop(broker.sessions.look_at_clock()),
+                    _ = tick.tick() => {
+                        broker.sessions.look_at_clock();
+                    }
                 }
             }
         });

@@ -280,7 +280,7 @@ impl SealedServer {
             }
         }
         match self
-            .hand_over(device, counter, content, Arrival::again(arrived))
+            .hand_over(device, counter, content, Arrival::numbered(arrived))
             .await
         {
             Ok(()) => {

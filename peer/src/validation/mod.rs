@@ -1,7 +1,7 @@
 //! The committing peer's judgement of a block (spec 03 §3-§6).
 //!
 //! ```text
-//!  prepare: all cores, ahead of the chain            judge: in order, state after the previous block
+//!  prepare: in parallel, ahead of the chain          judge: in order, state after the previous block
 //!  ────────────────────────────────────              ─────────────────────────────────────────────
 //!  open        what the bytes alone decide           duplicates, definitions, policies, key-level
 //!  signatures  creator and endorsers                 policies, config transactions, MVCC

@@ -108,14 +108,9 @@ impl Fields {
         self.number(number) != 0
     }
 
-    /// A field of type `bytes`; absent is not the same as empty.
-    pub(crate) fn bytes(&self, number: u64) -> Option<Vec<u8>> {
-        self.all_bytes(number).next_back().cloned()
-    }
-
-    /// The same where absent and empty are one.
+    /// A field of type `bytes`; absent and empty are one, as in Go.
     pub(crate) fn blob(&self, number: u64) -> Vec<u8> {
-        self.bytes(number).unwrap_or_default()
+        self.all_bytes(number).next_back().cloned().unwrap_or_default()
     }
 
     /// A text: every occurrence must be UTF-8.

@@ -7,7 +7,7 @@ use selvedge_proto::protos::TxValidationCode;
 use selvedge_sdk::{DirectClient, Invocation, Seek};
 use selvedge_system_tests::load::Load;
 use selvedge_system_tests::page::{Section, Terminal};
-use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, checker, eventually};
+use selvedge_system_tests::{CHANNEL, Network, ORG1_PEER, checker, eventually, says_all};
 
 use crate::{ADMIN1, ADMIN2, ADMIN3, USERS, refuses, says, sequence};
 
@@ -169,9 +169,7 @@ impl Example {
 /// Runs a step, which must succeed and say all of `words`.
 async fn run(network: &Network, step: &str, words: &[&str]) -> String {
     let text = network.shell(step).await.unwrap_or_else(|why| panic!("{why}"));
-    for word in words {
-        assert!(text.contains(word), "{step}should say '{word}':\n{text}");
-    }
+    says_all(step, &text, words);
     text
 }
 

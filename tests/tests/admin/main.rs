@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 use selvedge_proto::protos::TxValidationCode;
 use selvedge_system_tests::load::{Load, Outcome};
-use selvedge_system_tests::{Network, Options, case, checker};
+use selvedge_system_tests::{Network, Options, case, checker, refuses, says};
 
 use example::Example;
 
@@ -50,8 +50,8 @@ async fn a_running_network_is_administered() {
     case("an orderer goes", orderers::orderer_goes(&network)).await;
     load.progress(20).await;
     let all = network.orderers();
-    let renewed = orderers::renewed(&network, &load, &all[2], &orderer);
-    case("a consenter with a new key", renewed).await;
+    let new_key = orderers::orderer_gets_a_new_key(&network, &load, &all[2], &orderer);
+    case("a consenter with a new key", new_key).await;
     case("a second channel", channel::second_channel(&network)).await;
     case("dry runs", channel::dry_runs(&network, &all[2], &all[1])).await;
     let before_all_knew = case("three become two", example.part(&network, &load, &peer)).await;
@@ -119,31 +119,6 @@ async fn nothing_was_lost(
         outcome.failures.len(),
         outcome.failures.first()
     );
-}
-
-/// Runs a command that must succeed and say all of `words`.
-async fn says(network: &Network, arguments: &[&str], words: &[&str]) -> String {
-    let text = network.cli(arguments).await.unwrap_or_else(|why| panic!("{why}"));
-    for word in words {
-        assert!(
-            text.contains(word),
-            "selvedge {} should say '{word}':\n{text}",
-            arguments.join(" ")
-        );
-    }
-    text
-}
-
-/// Runs a command that must fail and say all of `words`.
-async fn refuses(network: &Network, arguments: &[&str], words: &[&str]) {
-    let text = network.cli(arguments).await.expect_err("this must be refused");
-    for word in words {
-        assert!(
-            text.contains(word),
-            "selvedge {} should say '{word}':\n{text}",
-            arguments.join(" ")
-        );
-    }
 }
 
 /// The sequence of the channel's configuration.

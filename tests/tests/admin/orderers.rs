@@ -52,8 +52,8 @@ pub(crate) async fn orderer_goes(network: &Network) {
 }
 
 /// A consenter gets a new key under load. `other` is another consenter, whose absence shows that the renewed one counts.
-pub(crate) async fn renewed(network: &Network, load: &Load, orderer: &str, other: &str) {
-    network.drop_tls(orderer);
+pub(crate) async fn orderer_gets_a_new_key(network: &Network, load: &Load, orderer: &str, other: &str) {
+    network.remove_tls(orderer);
     network.bring_up().await;
     let before = sequence(network).await;
     let renew = ["channel", "renew-consenter", orderer];
