@@ -8,6 +8,12 @@ if mkdir -p "$selvedge_cache" 2>/dev/null && [ -w "$selvedge_cache" ]; then
 else
     export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 fi
+# Cargo goes by times: a file of this clone that is older than what another clone built would pass for built. So what was
+# built of another clone's packages is built again; their dependencies stay.
+if [ "$(cat "$CARGO_TARGET_DIR/clone" 2>/dev/null)" != "$PWD" ] && mkdir -p "$CARGO_TARGET_DIR"; then
+    rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/selvedge* "$CARGO_TARGET_DIR"/*/*/.fingerprint/selvedge*
+    echo "$PWD" >"$CARGO_TARGET_DIR/clone"
+fi
 if command -v ccache >/dev/null 2>&1; then
     export CC="${CC:-ccache gcc}" CXX="${CXX:-ccache g++}"
 fi

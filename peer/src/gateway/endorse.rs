@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::interest::{self, Needs};
-use super::outcome::Outcome;
+use super::outcome::{Failure, Outcome};
 use super::peers::GatewayPeer;
 use super::proposal::Proposed;
 use super::requirement::Signer;
@@ -27,6 +28,14 @@ const EXPIRED: &str = "endorsement timeout expired while collecting endorsements
 const NOT_ENDORSED: &str = "failed to endorse transaction, see attached details for more info";
 const NOT_ENOUGH: &str =
     "failed to collect enough transaction endorsements, see attached details for more info";
+
+/// Waits before a peer is asked again that contradicts one which has endorsed: it may be a block behind. A client that has
+/// seen its last transaction committed here may count on it in the next one, whoever else endorses that.
+const CATCHING_UP: [Duration; 3] = [
+    Duration::from_millis(30),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+];
 
 /// An endorsement that can be used.
 struct Endorsed {
@@ -126,44 +135,56 @@ impl Collection<'_> {
         peer: &GatewayPeer,
         outcome: Outcome,
     ) -> Option<(Endorsed, Option<protos::ChaincodeInterest>)> {
-        let answer = match outcome {
-            Ok(answer) => answer,
+        match usable(peer, outcome) {
+            Ok(answer) => Some(answer),
             Err(failure) => {
                 self.reject(peer, failure.message);
-                return None;
-            }
-        };
-        let Some(endorsement) = answer.endorsement else {
-            self.reject(peer, "the answer is not endorsed");
-            return None;
-        };
-        let endorsed = Endorsed {
-            peer: peer.clone(),
-            payload: answer.payload,
-            endorsement,
-        };
-        Some((endorsed, answer.interest))
-    }
-
-    /// Asks peers at once and keeps the answers that equal the first one's payload.
-    async fn ask_all(&mut self, peers: Vec<GatewayPeer>, endorsed: &mut Vec<Endorsed>) -> Result<(), Status> {
-        let asked = join_all(peers.iter().map(|peer| self.ask(peer)));
-        let outcomes = deadline::within(self.deadline, asked).await;
-        let Some(outcomes) = outcomes else {
-            return Err(self.expired(EXPIRED));
-        };
-        for (peer, outcome) in peers.iter().zip(outcomes) {
-            let Some((answer, _)) = self.take(peer, outcome) else {
-                continue;
-            };
-            match endorsed.first() {
-                Some(first) if first.payload != answer.payload => {
-                    self.reject(peer, mismatch(first, &answer));
-                }
-                _ => endorsed.push(answer),
+                None
             }
         }
-        Ok(())
+    }
+
+    /// Asks peers at once and keeps the answers that equal the first one's payload. Who contradicts it is asked again for
+    /// a moment.
+    async fn ask_all(
+        &mut self,
+        mut peers: Vec<GatewayPeer>,
+        endorsed: &mut Vec<Endorsed>,
+    ) -> Result<(), Status> {
+        let mut waits = CATCHING_UP.into_iter();
+        loop {
+            let asked = join_all(peers.iter().map(|peer| self.ask(peer)));
+            let Some(outcomes) = deadline::within(self.deadline, asked).await else {
+                return Err(self.expired(EXPIRED));
+            };
+            let mut contradicting = Vec::new();
+            for (peer, outcome) in peers.into_iter().zip(outcomes) {
+                match (usable(&peer, outcome), endorsed.first()) {
+                    (Ok((answer, _)), Some(first)) if first.payload != answer.payload => {
+                        let why = mismatch(first, &answer);
+                        contradicting.push((peer, why));
+                    }
+                    (Ok((answer, _)), _) => endorsed.push(answer),
+                    (Err(failure), _) if failure.is_verdict() => contradicting.push((peer, failure.message)),
+                    (Err(failure), _) => self.reject(&peer, failure.message),
+                }
+            }
+            let again = !contradicting.is_empty() && !endorsed.is_empty();
+            let Some(wait) = waits.next().filter(|wait| again && self.leaves(*wait)) else {
+                for (peer, why) in contradicting {
+                    self.reject(&peer, why);
+                }
+                return Ok(());
+            };
+            tokio::time::sleep(wait).await;
+            peers = contradicting.into_iter().map(|(peer, _)| peer).collect();
+        }
+    }
+
+    /// Whether the caller's deadline leaves more time than this.
+    fn leaves(&self, wait: Duration) -> bool {
+        self.deadline
+            .is_none_or(|end| end.saturating_duration_since(Instant::now()) > wait)
     }
 
     /// The caller named the organisations: one endorsement of each.
@@ -364,6 +385,23 @@ impl Collection<'_> {
         }
         status(Code::Aborted, NOT_ENOUGH, &self.details)
     }
+}
+
+/// An answer that is endorsed, with what it tells of the transaction.
+fn usable(
+    peer: &GatewayPeer,
+    outcome: Outcome,
+) -> Result<(Endorsed, Option<protos::ChaincodeInterest>), Failure> {
+    let answer = outcome?;
+    let Some(endorsement) = answer.endorsement else {
+        return Err(Failure::of_answer("the answer is not endorsed"));
+    };
+    let endorsed = Endorsed {
+        peer: peer.clone(),
+        payload: answer.payload,
+        endorsement,
+    };
+    Ok((endorsed, answer.interest))
 }
 
 fn impossible(why: &str) -> Status {

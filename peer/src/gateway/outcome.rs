@@ -26,6 +26,19 @@ impl Failure {
             message: message.into(),
         }
     }
+
+    /// An answer that cannot be used, of a peer that is there.
+    pub(crate) fn of_answer(message: impl Into<String>) -> Self {
+        Self {
+            unreachable: false,
+            ..Self::unreachable(message)
+        }
+    }
+
+    /// The proposal was executed, and refused by what stands in the peer's state.
+    pub(crate) fn is_verdict(&self) -> bool {
+        matches!(self.code, Code::Unknown | Code::Aborted)
+    }
 }
 
 /// An answer with a usable response.
@@ -41,10 +54,7 @@ pub(crate) fn of_local(outcome: EndorseOutcome) -> Outcome {
             unreachable: false,
             message: why,
         }),
-        EndorseOutcome::Filtered(why) => Err(Failure {
-            unreachable: false,
-            ..Failure::unreachable(why)
-        }),
+        EndorseOutcome::Filtered(why) => Err(Failure::of_answer(why)),
     }
 }
 

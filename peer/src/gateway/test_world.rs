@@ -1,6 +1,7 @@
 //! For tests: the gateway of one peer, with a second peer behind gRPC and an orderer that makes a block of every envelope.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use prost::Message;
@@ -39,7 +40,7 @@ const CONTRACT: &str = r#"(module
 struct Orderer {
     consortium: Arc<Consortium>,
     /// Answers 503 so many times before it takes anything.
-    electing: std::sync::atomic::AtomicUsize,
+    electing: AtomicUsize,
 }
 
 type Answers<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
@@ -56,11 +57,9 @@ impl AtomicBroadcast for Orderer {
         let mut inbound = request.into_inner();
         let (answers, outbound) = mpsc::channel(4);
         let consortium = Arc::clone(&self.consortium);
-        let electing = self.electing.fetch_update(
-            std::sync::atomic::Ordering::SeqCst,
-            std::sync::atomic::Ordering::SeqCst,
-            |n| n.checked_sub(1),
-        );
+        let electing = self
+            .electing
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         tokio::spawn(async move {
             while let Ok(Some(envelope)) = inbound.message().await {
                 let status = if electing.is_ok() {
@@ -96,10 +95,19 @@ impl AtomicBroadcast for Orderer {
     }
 }
 
-/// The second peer's endorser, which may give another result than it computed, properly signed.
+/// What the second peer answers.
+pub(crate) enum Second {
+    /// What it computed.
+    Honest,
+    /// Another result than it computed, properly signed.
+    Lies,
+    /// So often, that it does not know of what the proposal builds on.
+    Behind(AtomicUsize),
+}
+
 struct Remote {
     consortium: Arc<Consortium>,
-    lies: bool,
+    answers: Second,
 }
 
 #[tonic::async_trait]
@@ -114,7 +122,21 @@ impl protos::endorser_server::Endorser for Remote {
         let EndorseOutcome::Answered(mut answer) = outcome else {
             return Err(Status::unknown("refused"));
         };
-        if self.lies && answer.endorsement.is_some() {
+        if let Second::Behind(times) = &self.answers
+            && times
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+                .is_ok()
+        {
+            return Ok(Response::new(protos::ProposalResponse {
+                response: Some(protos::Response {
+                    status: 404,
+                    message: "not yet".into(),
+                    payload: Bytes::new(),
+                }),
+                ..Default::default()
+            }));
+        }
+        if matches!(self.answers, Second::Lies) && answer.endorsement.is_some() {
             let mut payload = protos::ProposalResponsePayload::decode(answer.payload).unwrap();
             let mut action = protos::ChaincodeAction::decode(payload.extension).unwrap();
             action.response.as_mut().unwrap().payload = Bytes::from_static(b"lie");
@@ -170,11 +192,11 @@ async fn serve_noting(
 
 /// `electing`: how often the orderer says that it has no leader.
 pub(crate) async fn world(electing: usize) -> World {
-    world_with(electing, false).await
+    world_with(electing, Second::Honest).await
 }
 
-/// As [`world`], where the second peer may lie.
-pub(crate) async fn world_with(electing: usize, lies: bool) -> World {
+/// As [`world`], where the second peer answers so.
+pub(crate) async fn world_with(electing: usize, answers: Second) -> World {
     let consortium = tokio::task::spawn_blocking(|| Arc::new(Consortium::new()))
         .await
         .unwrap();
@@ -187,7 +209,7 @@ pub(crate) async fn world_with(electing: usize, lies: bool) -> World {
     let (peer1, remote_ended) = serve_noting(
         tonic::service::Routes::new(EndorserServer::new(Remote {
             consortium: Arc::clone(&consortium),
-            lies,
+            answers,
         })),
         remote.clone(),
     )

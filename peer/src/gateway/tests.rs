@@ -9,7 +9,7 @@ use selvedge_proto::protos::TxValidationCode;
 use selvedge_proto::{common, gateway, orderer};
 use tonic::Code;
 
-use super::test_world::{world, world_with};
+use super::test_world::{Second, World, world, world_with};
 use super::*;
 use crate::test_network::{ask, proposal};
 
@@ -128,6 +128,26 @@ async fn an_endorser_that_is_away_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_endorser_that_is_a_block_behind_is_asked_again() {
+    let admin_asks_both = async |world: &World| {
+        let admin = world.consortium.orgs[0].admin();
+        let info = ask("trade", "qscc", &[b"GetChainInfo", b"trade"]);
+        world.endorse(&admin, &info, &["Org1MSP", "Org2MSP"]).await
+    };
+    let world = world_with(0, Second::Behind(2.into())).await;
+    let endorsed = admin_asks_both(&world).await.unwrap();
+    let action = selvedge_proto::transaction_action(endorsed.payload).unwrap();
+    assert_eq!(action.response.unwrap().status, 200);
+
+    let world = world_with(0, Second::Behind(usize::MAX.into())).await;
+    let status = admin_asks_both(&world).await.unwrap_err();
+    assert_eq!(status.code(), Code::Aborted);
+    let details = details(&status);
+    assert_eq!((details.len(), details[0].msp_id.as_str()), (1, "Org2MSP"));
+    assert_eq!(details[0].message, "chaincode response 404, not yet");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_exist_is_said_so() {
     let world = world(0).await;
     let client = world.client();
@@ -230,7 +250,7 @@ async fn a_deadline_ends_the_wait_for_a_commit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endorser_that_differs_is_named_with_the_place() {
-    let world = world_with(0, true).await;
+    let world = world_with(0, Second::Lies).await;
     let admin = world.consortium.orgs[0].admin();
     let info = ask("trade", "qscc", &[b"GetChainInfo", b"trade"]);
     let status = world
