@@ -9,6 +9,7 @@
 //! ```
 
 mod broadcast;
+mod calls;
 mod error;
 mod grpc;
 mod http_client;
@@ -19,6 +20,7 @@ mod tls_identity;
 mod tls_roots;
 
 pub use broadcast::{BroadcastError, Broadcaster};
+pub use calls::{Calls, MAX_STREAMED_BYTES, NoAnswer, StreamedCall};
 pub use error::CommError;
 pub use grpc::Endpoint;
 pub use http_client::{HttpAnswer, HttpClient};

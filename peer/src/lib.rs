@@ -11,8 +11,9 @@
 
 mod access;
 pub mod audit;
+mod calls;
 pub mod chaincode;
-pub mod channel;
+mod channel;
 pub mod committed;
 pub mod config;
 pub mod context;

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::calls::CallsService;
 use crate::chaincode::{ChaincodeRuntime, PackageError, PackageStore, RuntimeError};
 use crate::config::PeerConfig;
 use crate::context::{JoinError, PeerContext};
@@ -379,7 +380,9 @@ fn routes(
         shutdown.clone(),
     );
     deliver.metrics().register(&watched.metrics);
+    let calls = CallsService::server(endorser.remote(), gateway.clone(), shutdown.clone());
     Routes::new(endorser.service())
+        .add_service(calls)
         .add_service(gateway.server())
         .add_service(deliver.server())
         .add_service(discovery.server())

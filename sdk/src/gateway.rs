@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use selvedge_comm::{Endpoint, MAX_MESSAGE_BYTES};
+use selvedge_comm::{Calls, Endpoint, MAX_MESSAGE_BYTES, NoAnswer, StreamedCall};
 use selvedge_msp::SigningIdentity;
 use selvedge_proto::gateway::gateway_client::GatewayClient;
 use selvedge_proto::{gateway, protos};
@@ -50,6 +50,8 @@ pub struct Gateway {
     address: String,
     channel: Channel,
     client: GatewayClient<Channel>,
+    /// Where the calls go if the peer takes them over one stream.
+    calls: Arc<Calls>,
     identity: SigningIdentity,
     deadlines: Deadlines,
     tls_cert_hash: Option<Bytes>,
@@ -78,15 +80,53 @@ where
     F: FnOnce(tonic::Request<Q>) -> Fut,
     Fut: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
 {
-    let mut request = tonic::Request::new(message);
-    let result = match limit {
-        Some(limit) => {
-            request.set_timeout(limit);
-            tokio::time::timeout(limit, send(request))
-                .await
-                .map_err(|_| Error::Rpc(Box::new(RpcError::deadline(call, transaction_id, limit))))?
+    within(call, transaction_id, limit, send(request(message, limit))).await
+}
+
+/// As [`call`], over the stream of calls where the peer takes them so.
+pub(crate) async fn call_streamed<Q, F, Fut>(
+    calls: &Calls,
+    call: Call,
+    transaction_id: Option<&str>,
+    limit: Option<Duration>,
+    message: Q,
+    send: F,
+) -> Result<Q::Answer, Error>
+where
+    Q: StreamedCall,
+    F: FnOnce(tonic::Request<Q>) -> Fut,
+    Fut: Future<Output = Result<tonic::Response<Q::Answer>, tonic::Status>>,
+{
+    let answer = async {
+        match calls.call(message.clone(), limit).await {
+            Ok(answer) => Ok(tonic::Response::new(answer)),
+            Err(NoAnswer::Failed(status)) => Err(status),
+            Err(NoAnswer::MakeSingly) => send(request(message, limit)).await,
         }
-        None => send(request).await,
+    };
+    within(call, transaction_id, limit, answer).await
+}
+
+fn request<Q>(message: Q, limit: Option<Duration>) -> tonic::Request<Q> {
+    let mut request = tonic::Request::new(message);
+    if let Some(limit) = limit {
+        request.set_timeout(limit);
+    }
+    request
+}
+
+/// Waits for the answer of a call, and no longer than its limit.
+async fn within<A>(
+    call: Call,
+    transaction_id: Option<&str>,
+    limit: Option<Duration>,
+    answer: impl Future<Output = Result<tonic::Response<A>, tonic::Status>>,
+) -> Result<A, Error> {
+    let result = match limit {
+        Some(limit) => tokio::time::timeout(limit, answer)
+            .await
+            .map_err(|_| Error::Rpc(Box::new(RpcError::deadline(call, transaction_id, limit))))?,
+        None => answer.await,
     };
     result
         .map(tonic::Response::into_inner)
@@ -112,6 +152,7 @@ impl Gateway {
             client: GatewayClient::new(channel.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            calls: Arc::new(Calls::new(channel.clone())),
             channel,
             identity,
             deadlines: Deadlines::default(),
@@ -193,7 +234,8 @@ impl Gateway {
         };
         let mut client = self.client.clone();
         let id = Some(proposal.transaction_id());
-        let answer = call(
+        let answer = call_streamed(
+            &self.calls,
             Call::Evaluate,
             id,
             self.deadlines.evaluate,
@@ -218,7 +260,8 @@ impl Gateway {
         };
         let mut client = self.client.clone();
         let id = Some(proposal.transaction_id());
-        let answer = call(
+        let answer = call_streamed(
+            &self.calls,
             Call::Endorse,
             id,
             self.deadlines.endorse,
@@ -264,9 +307,14 @@ impl Gateway {
         };
         let mut client = self.client.clone();
         let id = Some(transaction.transaction_id());
-        call(Call::Submit, id, self.deadlines.submit, request, |r| async move {
-            client.submit(r).await
-        })
+        call_streamed(
+            &self.calls,
+            Call::Submit,
+            id,
+            self.deadlines.submit,
+            request,
+            |r| async move { client.submit(r).await },
+        )
         .await?;
         Ok(())
     }
@@ -289,7 +337,8 @@ impl Gateway {
         let id = request.transaction_id().to_owned();
         let mut client = self.client.clone();
         let limit = self.deadlines.commit_status;
-        let answer = call(
+        let answer = call_streamed(
+            &self.calls,
             Call::CommitStatus,
             Some(&id),
             limit,

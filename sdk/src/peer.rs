@@ -1,8 +1,10 @@
 //! One peer: its endorser, its system chaincodes and its blocks.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message;
-use selvedge_comm::{Endpoint, MAX_MESSAGE_BYTES};
+use selvedge_comm::{Calls, Endpoint, MAX_MESSAGE_BYTES};
 use selvedge_msp::SigningIdentity;
 use selvedge_proto::protos::deliver_client::DeliverClient;
 use selvedge_proto::protos::endorser_client::EndorserClient;
@@ -11,7 +13,7 @@ use tonic::transport::Channel;
 
 use crate::deliver::{Blocks, BlocksWithPrivateData, FilteredBlocks, Seek, one_and_open, seek_envelope};
 use crate::error::{Call, Error};
-use crate::gateway::call;
+use crate::gateway::{call, call_streamed};
 use crate::proposal::{Invocation, Nonce, Proposal};
 
 /// What a peer says of a transaction that it refused.
@@ -26,6 +28,8 @@ pub struct PeerClient {
     msp_id: String,
     address: String,
     channel: Channel,
+    /// Where proposals go if the peer takes them over one stream.
+    calls: Arc<Calls>,
     tls_cert_hash: Option<Bytes>,
 }
 
@@ -53,6 +57,7 @@ impl PeerClient {
         Self {
             msp_id: msp_id.to_owned(),
             address: address.to_owned(),
+            calls: Arc::new(Calls::new(channel.clone())),
             channel,
             tls_cert_hash: None,
         }
@@ -83,7 +88,8 @@ impl PeerClient {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let id = Some(proposal.transaction_id());
-        call(
+        call_streamed(
+            &self.calls,
             Call::ProcessProposal,
             id,
             None,

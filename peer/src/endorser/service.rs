@@ -13,14 +13,33 @@ pub struct EndorserService {
     endorser: Endorser,
 }
 
+impl EndorserService {
+    /// Processes a proposal for a caller elsewhere.
+    pub(crate) async fn process(
+        &self,
+        proposal: protos::SignedProposal,
+    ) -> Result<protos::ProposalResponse, Status> {
+        match self.endorser.process_proposal(proposal).await {
+            EndorseOutcome::Answered(response) => Ok(*response),
+            // Fabric's endorser gives plain errors, which arrive as UNKNOWN.
+            EndorseOutcome::Refused(why) | EndorseOutcome::Filtered(why) => Err(Status::unknown(why)),
+        }
+    }
+}
+
 impl Endorser {
+    /// This endorser for callers elsewhere.
+    pub(crate) fn remote(&self) -> EndorserService {
+        EndorserService {
+            endorser: self.clone(),
+        }
+    }
+
     /// The service, with Fabric's message limits.
     pub fn service(&self) -> EndorserServer<EndorserService> {
-        EndorserServer::new(EndorserService {
-            endorser: self.clone(),
-        })
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        EndorserServer::new(self.remote())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 }
 
@@ -30,10 +49,6 @@ impl EndorserRpc for EndorserService {
         &self,
         request: Request<protos::SignedProposal>,
     ) -> Result<Response<protos::ProposalResponse>, Status> {
-        match self.endorser.process_proposal(request.into_inner()).await {
-            EndorseOutcome::Answered(response) => Ok(Response::new(*response)),
-            // Fabric's endorser gives plain errors, which arrive as UNKNOWN.
-            EndorseOutcome::Refused(why) | EndorseOutcome::Filtered(why) => Err(Status::unknown(why)),
-        }
+        self.process(request.into_inner()).await.map(Response::new)
     }
 }

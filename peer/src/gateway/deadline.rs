@@ -8,10 +8,13 @@ use tonic::metadata::MetadataMap;
 /// Answering a little before the client gives up lets it hear the reason.
 const MARGIN: Duration = Duration::from_millis(20);
 
-/// When the answer must be on its way; none when the client waits for ever.
-pub(crate) fn of(metadata: &MetadataMap) -> Option<Instant> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let limit = parse(text)?;
+/// How long the client waits, by the metadata of its call; none for ever.
+pub(crate) fn limit_of(metadata: &MetadataMap) -> Option<Duration> {
+    parse(metadata.get("grpc-timeout")?.to_str().ok()?)
+}
+
+/// When the answer must be on its way to a client that waits so long from now on.
+pub(crate) fn after(limit: Duration) -> Option<Instant> {
     let margin = MARGIN.min(limit / 10);
     Instant::now().checked_add(limit.saturating_sub(margin))
 }

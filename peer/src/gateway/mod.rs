@@ -31,6 +31,7 @@ mod tests;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use selvedge_proto::gateway::gateway_server::{Gateway, GatewayServer};
@@ -157,40 +158,79 @@ async fn stopping<T>(
     }
 }
 
+/// The methods, for a caller that waits so long; none: for ever.
+impl GatewayService {
+    pub(crate) async fn endorse_within(
+        &self,
+        request: EndorseRequest,
+        limit: Option<Duration>,
+    ) -> Result<EndorseResponse, Status> {
+        let _place = self.inner.call()?;
+        let work = self.inner.endorse(request, limit.and_then(deadline::after));
+        stopping(&self.inner.shutdown, work).await
+    }
+
+    pub(crate) async fn submit_within(
+        &self,
+        request: SubmitRequest,
+        limit: Option<Duration>,
+    ) -> Result<SubmitResponse, Status> {
+        let _place = self.inner.call()?;
+        let work = self.inner.submit(request, limit.and_then(deadline::after));
+        stopping(&self.inner.shutdown, work).await
+    }
+
+    pub(crate) async fn commit_status_within(
+        &self,
+        request: SignedCommitStatusRequest,
+        limit: Option<Duration>,
+    ) -> Result<CommitStatusResponse, Status> {
+        let _place = self.inner.listener()?;
+        let work = self.inner.commit_status(request, limit.and_then(deadline::after));
+        stopping(&self.inner.shutdown, work).await
+    }
+
+    pub(crate) async fn evaluate_within(
+        &self,
+        request: EvaluateRequest,
+        limit: Option<Duration>,
+    ) -> Result<EvaluateResponse, Status> {
+        let _place = self.inner.call()?;
+        let work = self.inner.evaluate(request, limit.and_then(deadline::after));
+        stopping(&self.inner.shutdown, work).await
+    }
+}
+
 #[tonic::async_trait]
 impl Gateway for GatewayService {
     async fn endorse(&self, request: Request<EndorseRequest>) -> Result<Response<EndorseResponse>, Status> {
-        let _place = self.inner.call()?;
-        let deadline = deadline::of(request.metadata());
-        let work = self.inner.endorse(request.into_inner(), deadline);
-        stopping(&self.inner.shutdown, work).await.map(Response::new)
+        let limit = deadline::limit_of(request.metadata());
+        let answer = self.endorse_within(request.into_inner(), limit).await;
+        answer.map(Response::new)
     }
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitResponse>, Status> {
-        let _place = self.inner.call()?;
-        let deadline = deadline::of(request.metadata());
-        let work = self.inner.submit(request.into_inner(), deadline);
-        stopping(&self.inner.shutdown, work).await.map(Response::new)
+        let limit = deadline::limit_of(request.metadata());
+        let answer = self.submit_within(request.into_inner(), limit).await;
+        answer.map(Response::new)
     }
 
     async fn commit_status(
         &self,
         request: Request<SignedCommitStatusRequest>,
     ) -> Result<Response<CommitStatusResponse>, Status> {
-        let _place = self.inner.listener()?;
-        let deadline = deadline::of(request.metadata());
-        let work = self.inner.commit_status(request.into_inner(), deadline);
-        stopping(&self.inner.shutdown, work).await.map(Response::new)
+        let limit = deadline::limit_of(request.metadata());
+        let answer = self.commit_status_within(request.into_inner(), limit).await;
+        answer.map(Response::new)
     }
 
     async fn evaluate(
         &self,
         request: Request<EvaluateRequest>,
     ) -> Result<Response<EvaluateResponse>, Status> {
-        let _place = self.inner.call()?;
-        let deadline = deadline::of(request.metadata());
-        let work = self.inner.evaluate(request.into_inner(), deadline);
-        stopping(&self.inner.shutdown, work).await.map(Response::new)
+        let limit = deadline::limit_of(request.metadata());
+        let answer = self.evaluate_within(request.into_inner(), limit).await;
+        answer.map(Response::new)
     }
 
     type ChaincodeEventsStream =

@@ -1,14 +1,16 @@
 //! The peers that a gateway knows on a channel, and the connections to them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use selvedge_channel::Bundle;
-use selvedge_comm::{ClientTls, CommError, Endpoint, MAX_MESSAGE_BYTES, TlsIdentity};
+use selvedge_comm::{Calls, ClientTls, CommError, Endpoint, MAX_MESSAGE_BYTES, NoAnswer, TlsIdentity};
 use selvedge_proto::protos;
 use selvedge_proto::protos::endorser_client::EndorserClient;
+use tonic::Status;
 use tonic::transport::Channel;
 
 use super::outcome::{self, Failure, Outcome};
@@ -72,6 +74,40 @@ impl Dialling {
 /// Something for each node: by its configured address and the TLS authorities that it is trusted by.
 pub(crate) type ByNode<T> = HashMap<(String, Vec<Vec<u8>>), T>;
 
+/// A connection to a peer: proposals go over one stream where the peer takes them so.
+#[derive(Clone)]
+struct Connection {
+    channel: Channel,
+    calls: Arc<Calls>,
+}
+
+impl Connection {
+    fn new(channel: Channel) -> Self {
+        Self {
+            calls: Arc::new(Calls::new(channel.clone())),
+            channel,
+        }
+    }
+
+    async fn propose(
+        &self,
+        proposal: &protos::SignedProposal,
+        limit: Duration,
+    ) -> Result<protos::ProposalResponse, Status> {
+        match self.calls.call(proposal.clone(), Some(limit)).await {
+            Ok(answer) => Ok(answer),
+            Err(NoAnswer::Failed(status)) => Err(status),
+            Err(NoAnswer::MakeSingly) => {
+                let mut client = EndorserClient::new(self.channel.clone())
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                    .max_encoding_message_size(MAX_MESSAGE_BYTES);
+                let answer = client.process_proposal(proposal.clone()).await;
+                answer.map(tonic::Response::into_inner)
+            }
+        }
+    }
+}
+
 /// The peer registry of a gateway.
 pub(crate) struct Peers {
     local: GatewayPeer,
@@ -79,7 +115,7 @@ pub(crate) struct Peers {
     dialling: Dialling,
     endorser: Endorser,
     endorsement_timeout: Duration,
-    connections: Mutex<ByNode<Channel>>,
+    connections: Mutex<ByNode<Connection>>,
     resting: Mutex<HashMap<String, Instant>>,
 }
 
@@ -166,15 +202,10 @@ impl Peers {
             if peer.is_local {
                 return outcome::of_local(self.endorser.process_for(purpose, proposal.clone()).await);
             }
-            let channel = match self.connection(bundle, peer) {
-                Ok(channel) => channel,
-                Err(error) => return Err(Failure::unreachable(error.to_string())),
-            };
-            let mut client = EndorserClient::new(channel)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES);
-            let answer = client.process_proposal(proposal.clone()).await;
-            outcome::of_remote(answer.map(tonic::Response::into_inner))
+            match self.connection(bundle, peer) {
+                Ok(connection) => outcome::of_remote(connection.propose(proposal, limit).await),
+                Err(error) => Err(Failure::unreachable(error.to_string())),
+            }
         };
         let outcome = tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
             Err(Failure::unreachable(format!(
@@ -194,19 +225,19 @@ impl Peers {
         outcome
     }
 
-    fn connection(&self, bundle: &Bundle, peer: &GatewayPeer) -> Result<Channel, CommError> {
+    fn connection(&self, bundle: &Bundle, peer: &GatewayPeer) -> Result<Connection, CommError> {
         // Authorities may change with the channel's configuration, and differ from channel to channel.
         let key = (peer.address.clone(), bundle.tls_roots(&peer.msp_id));
         let mut connections = self.connections.lock();
-        if let Some(channel) = connections.get(&key) {
-            return Ok(channel.clone());
+        if let Some(connection) = connections.get(&key) {
+            return Ok(connection.clone());
         }
-        let channel = self.dialling.endpoint(&key.0, &key.1).connect_lazy()?;
+        let connection = Connection::new(self.dialling.endpoint(&key.0, &key.1).connect_lazy()?);
         if connections.len() >= MAX_CONNECTIONS {
             connections.clear();
         }
-        connections.insert(key, channel.clone());
-        Ok(channel)
+        connections.insert(key, connection.clone());
+        Ok(connection)
     }
 }
 
