@@ -48,33 +48,39 @@ impl CallsService {
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// The work for one call, in a box of its own size: the tasks that carry it are moved about.
+    fn work(&self, call: Option<Call>, limit: Option<Duration>) -> Work {
+        let gateway = self.gateway.clone();
+        match call {
+            Some(Call::ProcessProposal(proposal)) => {
+                let endorser = self.endorser.clone();
+                Box::pin(async move { endorser.process(proposal).await.map(Outcome::ProcessProposal) })
+            }
+            Some(Call::Evaluate(request)) => Box::pin(async move {
+                let answer = gateway.evaluate_within(request, limit).await;
+                answer.map(Outcome::Evaluate)
+            }),
+            Some(Call::Endorse(request)) => Box::pin(async move {
+                let answer = gateway.endorse_within(request, limit).await;
+                answer.map(Outcome::Endorse)
+            }),
+            Some(Call::Submit(request)) => Box::pin(async move {
+                let answer = gateway.submit_within(request, limit).await;
+                answer.map(Outcome::Submit)
+            }),
+            Some(Call::CommitStatus(request)) => Box::pin(async move {
+                let answer = gateway.commit_status_within(request, limit).await;
+                answer.map(Outcome::CommitStatus)
+            }),
+            None => Box::pin(std::future::ready(Err(Status::unimplemented(
+                "this peer does not take such a call over a stream",
+            )))),
+        }
+    }
+
     async fn answer(&self, request: Request) -> Reply {
         let limit = (request.timeout_ms > 0).then(|| Duration::from_millis(request.timeout_ms));
-        let outcome = match request.call {
-            Some(Call::ProcessProposal(proposal)) => {
-                let answer = self.endorser.process(proposal).await;
-                answer.map(Outcome::ProcessProposal)
-            }
-            Some(Call::Evaluate(request)) => {
-                let answer = self.gateway.evaluate_within(request, limit).await;
-                answer.map(Outcome::Evaluate)
-            }
-            Some(Call::Endorse(request)) => {
-                let answer = self.gateway.endorse_within(request, limit).await;
-                answer.map(Outcome::Endorse)
-            }
-            Some(Call::Submit(request)) => {
-                let answer = self.gateway.submit_within(request, limit).await;
-                answer.map(Outcome::Submit)
-            }
-            Some(Call::CommitStatus(request)) => {
-                let answer = self.gateway.commit_status_within(request, limit).await;
-                answer.map(Outcome::CommitStatus)
-            }
-            None => Err(Status::unimplemented(
-                "this peer does not take such a call over a stream",
-            )),
-        };
+        let outcome = self.work(request.call, limit).await;
         let mut reply = Reply {
             ticket: request.ticket,
             outcome: Some(outcome.unwrap_or_else(|status| failure(&status))),
@@ -88,6 +94,8 @@ impl CallsService {
         reply
     }
 }
+
+type Work = Pin<Box<dyn Future<Output = Result<Outcome, Status>> + Send>>;
 
 fn failure(status: &Status) -> Outcome {
     Outcome::Failure(Failure {

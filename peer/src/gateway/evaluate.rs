@@ -75,9 +75,6 @@ impl Inner {
             })
             .collect();
         let mut unavailable = Vec::new();
-        if !self.is_defined(channel, &proposed.chaincode)? {
-            candidates.clear();
-        }
         candidates.retain(|peer| match self.lacks(channel, peer, &proposed.chaincode) {
             Some(why) => {
                 unavailable.push(peer.detail(why));
@@ -85,6 +82,11 @@ impl Inner {
             }
             None => true,
         });
+        // What this peer has is defined.
+        if candidates.iter().all(|peer| !peer.is_local) && !self.is_defined(channel, &proposed.chaincode)? {
+            candidates.clear();
+            unavailable.clear();
+        }
         if candidates.is_empty() {
             let mut message = format!(
                 "no peers available to evaluate chaincode {} in channel {}",

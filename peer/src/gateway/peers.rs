@@ -203,7 +203,8 @@ impl Peers {
                 return outcome::of_local(self.endorser.process_for(purpose, proposal.clone()).await);
             }
             match self.connection(bundle, peer) {
-                Ok(connection) => outcome::of_remote(connection.propose(proposal, limit).await),
+                // In a box: most of its size is for a single call, which is seldom made.
+                Ok(connection) => outcome::of_remote(Box::pin(connection.propose(proposal, limit)).await),
                 Err(error) => Err(Failure::unreachable(error.to_string())),
             }
         };
