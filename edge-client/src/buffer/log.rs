@@ -102,6 +102,16 @@ impl WriteFailed {
     }
 }
 
+/// The end of a segment that a power cut or a failed fsync has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Torn {
+    pub(crate) segment: u32,
+    /// Where what may be torn begins.
+    pub(crate) from: u64,
+    /// Requests that were read from behind it after all.
+    pub(crate) whole: Vec<Run>,
+}
+
 /// The end of the log.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -112,8 +122,8 @@ pub(crate) struct Log {
     length: u64,
     /// End of what is durable.
     synced: u64,
-    /// Segment and offset from which on a write may be torn, to be said in the next segment.
-    torn: Option<(u32, u64)>,
+    /// To be said in the next segment.
+    torn: Torn,
     /// No segment to append to: the next append begins one.
     closed: bool,
     /// How often each template was used since it was last said in this segment.
@@ -154,7 +164,7 @@ impl Log {
         last_segment: u32,
         (next_number, next_batch): (u64, u64),
         (gaps, damaged): (Gaps, Vec<Run>),
-        torn: Option<(u32, u64)>,
+        torn: Torn,
     ) -> Self {
         Self {
             reserve: disk.has_reserve(),
@@ -218,7 +228,11 @@ impl Log {
     /// Nothing more goes to this segment; what was written since its last fsync is unknown.
     fn give_up_segment(&mut self) {
         self.closed = true;
-        self.torn = Some((self.segment, self.synced));
+        self.torn = Torn {
+            segment: self.segment,
+            from: self.synced,
+            whole: Vec::new(),
+        };
         self.lost.append(&mut self.unsynced);
     }
 
@@ -243,7 +257,7 @@ impl Log {
         self.said.clear();
         self.length = head.len() as u64;
         self.synced = self.length;
-        self.torn = None;
+        self.torn = Torn::default();
         self.void = None;
         self.lost.clear();
         self.unsynced.clear();
@@ -259,8 +273,9 @@ impl Log {
             next_batch: self.next_batch,
             gaps: self.gaps.stored(),
             damaged: self.damaged.clone(),
-            torn_segment: self.torn.map_or(0, |(segment, _)| segment),
-            torn_from: self.torn.map_or(0, |(_, offset)| offset),
+            torn_segment: self.torn.segment,
+            torn_from: self.torn.from,
+            whole: self.torn.whole.clone(),
             void_segment: self.void.map_or(0, |(segment, _)| segment),
             void_from: self.void.map_or(0, |(_, offset)| offset),
         };

@@ -19,7 +19,7 @@
 //!
 //! # On disk
 //!
-//! Segments `000000000001.seg`, … hold `SLVBUF02` and then framed records (see `record`). A segment begins with a snapshot
+//! Segments `000000000001.seg`, … hold `SLVBUF03` and then framed records (see `record`). A segment begins with a snapshot
 //! of what it must know of earlier ones, so the oldest can go when nothing in it is open; what stays open for long is
 //! copied forward. A start never appends to what is there: it begins a new segment.
 //!

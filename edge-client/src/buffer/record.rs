@@ -11,12 +11,18 @@ use selvedge_proto::prost;
 use super::request::{Priority, Template};
 
 /// First bytes of every segment: name and version of the format.
-pub(crate) const MAGIC: &[u8; 8] = b"SLVBUF02";
+pub(crate) const MAGIC: &[u8; 8] = b"SLVBUF03";
+/// Those of the version before, which had fewer kinds of records and is read as well. It has no writer any more: a program
+/// that knows this one alone must refuse what it does not know, and not take it for damage.
+pub(crate) const EARLIER_MAGIC: &[u8; 8] = b"SLVBUF02";
 /// First bytes of every record; unlikely in JSON or protobuf.
 pub(crate) const MARKER: [u8; 4] = [0xD5, 0x5E, 0x1F, 0xED];
 pub(crate) const HEADER_BYTES: usize = 12;
 /// Longest payload of a record in bytes. Longer requests are refused before they get here.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 2 * 1024 * 1024;
+
+/// No record of a request has fewer bytes: its frame, a number, a template, a nonce.
+const SMALLEST_REQUEST: usize = HEADER_BYTES + 32;
 
 /// Numbers of batches begin here, those of requests end before.
 pub(crate) const FIRST_BATCH: u64 = 1 << 60;
@@ -246,6 +252,9 @@ pub(crate) struct Snapshot {
     /// Requests lost through damage that `gaps` has counted, now or before it was told.
     #[prost(message, repeated, tag = "8")]
     pub(crate) damaged: Vec<Run>,
+    /// Requests that were read from behind `torn_from` after all: damage that is found there later is no torn write.
+    #[prost(message, repeated, tag = "9")]
+    pub(crate) whole: Vec<Run>,
 }
 
 /// See [`super::gaps::Gap`].
@@ -423,6 +432,22 @@ pub(crate) fn decode_at(bytes: &Bytes, at: usize) -> Option<Found> {
         clean: record.clean,
         event: record.event?,
     })
+}
+
+/// How many requests a damaged stretch may have held, by its size.
+pub(crate) fn most_requests(bytes: &Bytes, damage: &Damage) -> u64 {
+    let hole = bytes
+        .get(damage.offset..damage.offset + damage.length)
+        .unwrap_or_default();
+    let payload = hole
+        .get(MARKER.len()..MARKER.len() + 4)
+        .and_then(|length| length.try_into().ok())
+        .and_then(|length| usize::try_from(u32::from_le_bytes(length)).ok());
+    let is_one = payload.and_then(|payload| payload.checked_add(HEADER_BYTES)) == Some(hole.len());
+    if is_one && hole.starts_with(&MARKER) {
+        return 1;
+    }
+    (hole.len() / SMALLEST_REQUEST).max(1) as u64
 }
 
 /// Reads the records of a segment from `start` on, stepping over damage; `each` sees records and damage in their order.

@@ -9,7 +9,8 @@ use super::BufferError;
 use super::disk::Disk;
 use super::engine::{Engine, NewEntry, Position, State};
 use super::gaps::{DropReason, Gaps};
-use super::record::{self, Accepted, Dropped, Event, Found, MAGIC, Run, Settled, runs_of};
+use super::log::Torn;
+use super::record::{self, Accepted, Dropped, EARLIER_MAGIC, Event, Found, MAGIC, Run, Settled, runs_of};
 use super::request::Template;
 
 /// Members of a batch that are read from a file at most.
@@ -31,8 +32,8 @@ pub(crate) struct Recovered {
     pub(crate) damage: Vec<String>,
     /// Requests that are known only now to be lost through it.
     pub(crate) lost: u64,
-    /// The last segment, and where what a power cut may have torn begins in it.
-    pub(crate) torn: Option<(u32, u64)>,
+    /// The end of the last segment.
+    pub(crate) torn: Torn,
 }
 
 /// A damaged stretch: of the requests between those before and behind it nothing may be known any more.
@@ -46,6 +47,8 @@ struct Hole {
     next: Option<u64>,
     /// What is lost was to go, most likely, where this one was.
     near: Option<Arc<Template>>,
+    /// How many requests it may have held, for a hole with none behind it.
+    requests: u64,
 }
 
 struct Reader {
@@ -71,6 +74,8 @@ struct Reader {
     marks: BTreeMap<u64, u32>,
     /// Requests of which a follower was on disk.
     followed: BTreeSet<u64>,
+    /// Requests that were read from the part of a segment that may be torn.
+    whole: BTreeSet<u64>,
 }
 
 struct Segment {
@@ -134,6 +139,7 @@ pub(crate) fn recover(disk: &dyn Disk, engine: Engine, dir: &str) -> Result<Reco
         batches: BTreeMap::new(),
         marks: BTreeMap::new(),
         followed: BTreeSet::new(),
+        whole: BTreeSet::new(),
     };
     let segments = disk.list().map_err(failed)?;
     let last = segments.last().copied();
@@ -143,7 +149,7 @@ pub(crate) fn recover(disk: &dyn Disk, engine: Engine, dir: &str) -> Result<Reco
         // What a killed process wrote may be in the page cache alone, and must not be lost after it was acted on.
         tracing::warn!(%error, "the last file of the buffer cannot be made durable");
     }
-    let mut torn = None;
+    let mut torn = Torn::default();
     for (index, segment) in segments.iter().copied().enumerate() {
         let length = disk.length(segment).map_err(failed)?;
         let bytes = disk
@@ -152,20 +158,26 @@ pub(crate) fn recover(disk: &dyn Disk, engine: Engine, dir: &str) -> Result<Reco
         let name = format!("{dir}/{segment:012}.seg");
         let mut bytes = Bytes::from(bytes);
         let narrow = u32::try_from(segment).unwrap_or(u32::MAX);
-        let torn_from = match segments.get(index + 1) {
+        reader.whole.clear();
+        match segments.get(index + 1) {
             None => {
                 let from = last_clean(&bytes);
-                torn = Some((narrow, from as u64));
-                from
+                reader.segment(&bytes, segment, name, from)?;
+                torn = Torn {
+                    segment: narrow,
+                    from: from as u64,
+                    whole: runs_of(std::mem::take(&mut reader.whole)),
+                };
             }
             Some(next) => {
                 let said = said_by(disk, *next, narrow).map_err(failed)?;
                 bytes.truncate(said.void_from);
                 // The next one may be torn before it could say anything.
-                said.torn_from.unwrap_or_else(|| last_clean(&bytes))
+                let from = said.torn_from.unwrap_or_else(|| last_clean(&bytes));
+                reader.segment(&bytes, segment, name.clone(), from)?;
+                reader.expect(&said.whole, &name);
             }
-        };
-        reader.segment(&bytes, segment, name, torn_from)?;
+        }
     }
     for (number, (batch, segment)) in std::mem::take(&mut reader.batches) {
         if let Ok(nonce) = <[u8; 24]>::try_from(batch.nonce.as_ref()) {
@@ -173,6 +185,7 @@ pub(crate) fn recover(disk: &dyn Disk, engine: Engine, dir: &str) -> Result<Reco
             reader.engine.form(number, members, nonce, &batch.into, segment);
         }
     }
+    reader.close_holes();
     reader.engine.given(reader.next_number);
     for (group, segment) in std::mem::take(&mut reader.marks) {
         reader.engine.mark(group, segment);
@@ -210,6 +223,8 @@ fn last_clean(bytes: &Bytes) -> usize {
 struct Said {
     torn_from: Option<usize>,
     void_from: usize,
+    /// Requests that were there all the same.
+    whole: Vec<Run>,
 }
 
 fn said_by(disk: &dyn Disk, next: u64, segment: u32) -> std::io::Result<Said> {
@@ -226,10 +241,14 @@ fn said_by(disk: &dyn Disk, next: u64, segment: u32) -> std::io::Result<Said> {
             Some(Event::Snapshot(head)) => Said {
                 torn_from: Some(place(head.torn_from, head.torn_segment)),
                 void_from: place(head.void_from, head.void_segment),
+                whole: Some(head.whole)
+                    .filter(|_| head.torn_segment == segment)
+                    .unwrap_or_default(),
             },
             _ => Said {
                 torn_from: None,
                 void_from: usize::MAX,
+                whole: Vec::new(),
             },
         },
     )
@@ -246,14 +265,15 @@ impl Reader {
         let (word, version) = MAGIC.split_at(6);
         let found = bytes.get(word.len()..MAGIC.len()).unwrap_or_default();
         let numbered = !found.is_empty() && found.iter().all(u8::is_ascii_digit);
-        if bytes.starts_with(word) && numbered && found != version {
+        let known = bytes.starts_with(MAGIC) || bytes.starts_with(EARLIER_MAGIC);
+        if bytes.starts_with(word) && numbered && !known {
             return Err(BufferError::Version {
                 path: name.into(),
                 found: String::from_utf8_lossy(found).into_owned(),
                 expected: String::from_utf8_lossy(version).into_owned(),
             });
         }
-        let start = if bytes.starts_with(MAGIC) { MAGIC.len() } else { 0 };
+        let start = if known { MAGIC.len() } else { 0 };
         if start == 0 && bytes.len() >= MAGIC.len() && torn_from > 0 {
             self.damage.push(format!("{name}: its first bytes are damaged"));
         }
@@ -281,15 +301,35 @@ impl Reader {
                 after: self.before,
                 next: None,
                 near: self.near.clone(),
+                requests: record::most_requests(bytes, &damage),
             }),
         });
         Ok(())
+    }
+
+    /// These requests stood in a segment: those that are not known by now are lost.
+    fn expect(&mut self, numbers: &[Run], segment: &str) {
+        for number in record::numbers_of(numbers, MAX_MEMBERS) {
+            if self.is_missing(number) {
+                self.unreadable.insert(number, segment.to_owned());
+            }
+        }
     }
 
     /// `next` is the first request behind everything that was read so far.
     fn goes_on_with(&mut self, next: u64) {
         for hole in self.holes.iter_mut().rev().take_while(|hole| hole.next.is_none()) {
             hole.next = Some(next);
+        }
+    }
+
+    /// Behind the last request only their size tells how many requests holes have taken. Those numbers are not given again.
+    fn close_holes(&mut self) {
+        let open = self.holes.iter_mut().filter(|hole| hole.next.is_none());
+        for hole in open.filter(|hole| hole.after.is_some()) {
+            hole.after = Some(self.next_number - 1);
+            self.next_number += hole.requests;
+            hole.next = Some(self.next_number);
         }
     }
 
@@ -435,19 +475,16 @@ impl Reader {
                     }
                 }
             }
-            Event::Carried(carried) => {
-                for number in record::numbers_of(&carried.members, MAX_MEMBERS) {
-                    if self.is_missing(number) {
-                        self.unreadable.insert(number, here.name.clone());
-                    }
-                }
-            }
+            Event::Carried(carried) => self.expect(&carried.members, &here.name),
             Event::Redated(redated) => self.engine.redate(redated.first..redated.next, redated.by),
         }
     }
 
     fn accepted(&mut self, here: &mut Segment, accepted: Accepted, position: Position) {
         self.next_number = self.next_number.max(accepted.number + 1);
+        if found_torn(here, position) && here.template(accepted.template).is_some() {
+            self.whole.insert(accepted.number);
+        }
         // One whose template was torn away cannot be read again: it is not there, and a loser has no follower in it.
         if accepted.follows != 0 && here.template(accepted.template).is_some() {
             self.followed.insert(accepted.follows);
@@ -470,7 +507,7 @@ impl Reader {
             return;
         }
         let Some(template) = here.template(accepted.template) else {
-            if usize::try_from(position.offset).is_ok_and(|at| at >= here.torn_from) {
+            if found_torn(here, position) {
                 // A part of a torn write.
                 return;
             }
@@ -513,6 +550,11 @@ impl Reader {
         self.engine
             .remember_end(settled.number, state, settled.block, &settled.reason);
     }
+}
+
+/// Whether a record stands where a write may be torn.
+fn found_torn(here: &Segment, position: Position) -> bool {
+    usize::try_from(position.offset).is_ok_and(|at| at >= here.torn_from)
 }
 
 /// What is known of a request whose record is lost from one beside it: where it was to go, and not whose it was.

@@ -721,6 +721,36 @@ async fn a_torn_tail_is_no_damage() {
 }
 
 #[tokio::test]
+async fn what_was_read_behind_a_tear_is_missed_when_it_is_damaged_later() {
+    let mut fake = Fake::new(100_000);
+    fake.fill(3).await;
+    // Nothing says that the last record is durable: it might be a torn write, and it is whole.
+    fake.open().unwrap();
+    accept(fake.get(), "k4", 3).await;
+    let slot = *fake.get().core.inner.lock().engine.slot(3).unwrap();
+    assert_eq!(slot.segment, 1);
+    let at = usize::try_from(slot.offset).unwrap() + 20;
+    fake.disk.damage(1, |bytes| bytes[at] ^= 1);
+    fake.open().unwrap();
+    let damage = fake.get().damage();
+    assert!(damage.iter().any(|d| d.contains("request 3")), "{damage:?}");
+    assert_eq!(fake.left().await, (vec![1, 2, 4], 1));
+}
+
+#[tokio::test]
+async fn the_format_before_is_read_and_left_behind() {
+    let mut fake = Fake::new(100_000);
+    fake.fill(2).await;
+    fake.disk.damage(1, |bytes| bytes[7] = b'2');
+    fake.open().unwrap();
+    assert_eq!(fake.get().damage(), Vec::<String>::new());
+    accept(fake.get(), "k3", 3).await;
+    assert_eq!(fake.disk.read(2, 0, 8).unwrap(), b"SLVBUF03");
+    fake.open().unwrap();
+    assert_eq!(fake.left().await, (vec![1, 2, 3], 0));
+}
+
+#[tokio::test]
 async fn another_format_is_refused_and_named() {
     let mut fake = Fake::new(100_000);
     fake.fill(1).await;
