@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::access::{Access, CONTRACT};
 use crate::error::PerfError;
 use crate::latencies::Latencies;
-use crate::matrix::{Commits, Mode, Operation, Run};
+use crate::matrix::{CallsBy, Commits, Mode, Operation, Run};
 use crate::presigned::prefilled_key;
 
 /// Open loop: transactions under way at most, so that an overloaded network does not fill the memory.
@@ -162,6 +162,10 @@ impl Load {
             Mode::Gateway => access
                 .gateways(connections, device)?
                 .into_iter()
+                .map(|gateway| match run.calls {
+                    CallsBy::Stream => gateway,
+                    CallsBy::Single => gateway.with_single_calls(),
+                })
                 .map(|gateway| match run.commits {
                     Commits::Status => gateway,
                     Commits::Stream => gateway.with_commit_stream(),

@@ -77,6 +77,17 @@ pub(crate) enum Commits {
     Stream,
 }
 
+/// How a gateway's client makes its calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CallsBy {
+    /// Over one stream a connection, as our SDK does.
+    #[default]
+    Stream,
+    /// Each by itself, as the official clients do.
+    Single,
+}
+
 /// A figure that a target is set for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -159,6 +170,8 @@ pub(crate) struct Run {
     pub(crate) mode: Mode,
     /// How commits are heard of through a gateway; a direct client has the stream.
     pub(crate) commits: Commits,
+    /// How a gateway's client makes its calls.
+    pub(crate) calls: CallsBy,
     /// Devices: each has an identity of its own, and processes of its own.
     pub(crate) devices: usize,
     /// Client processes of each device.
@@ -199,6 +212,7 @@ impl Default for Run {
             prefill_keys: 0,
             mode: Mode::Gateway,
             commits: Commits::Status,
+            calls: CallsBy::Stream,
             devices: 1,
             processes: 1,
             pin: false,

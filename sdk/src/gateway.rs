@@ -50,8 +50,8 @@ pub struct Gateway {
     address: String,
     channel: Channel,
     client: GatewayClient<Channel>,
-    /// Where the calls go if the peer takes them over one stream.
-    calls: Arc<Calls>,
+    /// Where the calls go if the peer takes them over one stream; none: each goes by itself.
+    calls: Option<Arc<Calls>>,
     identity: SigningIdentity,
     deadlines: Deadlines,
     tls_cert_hash: Option<Bytes>,
@@ -85,7 +85,7 @@ where
 
 /// As [`call`], over the stream of calls where the peer takes them so.
 pub(crate) async fn call_streamed<Q, F, Fut>(
-    calls: &Calls,
+    calls: Option<&Calls>,
     call: Call,
     transaction_id: Option<&str>,
     limit: Option<Duration>,
@@ -98,6 +98,9 @@ where
     Fut: Future<Output = Result<tonic::Response<Q::Answer>, tonic::Status>>,
 {
     let answer = async {
+        let Some(calls) = calls else {
+            return send(request(message, limit)).await;
+        };
         match calls.call(message.clone(), limit).await {
             Ok(answer) => Ok(tonic::Response::new(answer)),
             Err(NoAnswer::Failed(status)) => Err(status),
@@ -152,7 +155,7 @@ impl Gateway {
             client: GatewayClient::new(channel.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            calls: Arc::new(Calls::new(channel.clone())),
+            calls: Some(Arc::new(Calls::new(channel.clone()))),
             channel,
             identity,
             deadlines: Deadlines::default(),
@@ -175,6 +178,14 @@ impl Gateway {
     #[must_use]
     pub fn with_commit_stream(mut self) -> Self {
         self.commits = Some(Arc::default());
+        self
+    }
+
+    /// The same, making each call by itself, as Fabric's clients do. Otherwise calls share a stream wherever the peer knows of
+    /// it, which costs both sides less.
+    #[must_use]
+    pub fn with_single_calls(mut self) -> Self {
+        self.calls = None;
         self
     }
 
@@ -235,7 +246,7 @@ impl Gateway {
         let mut client = self.client.clone();
         let id = Some(proposal.transaction_id());
         let answer = call_streamed(
-            &self.calls,
+            self.calls.as_deref(),
             Call::Evaluate,
             id,
             self.deadlines.evaluate,
@@ -261,7 +272,7 @@ impl Gateway {
         let mut client = self.client.clone();
         let id = Some(proposal.transaction_id());
         let answer = call_streamed(
-            &self.calls,
+            self.calls.as_deref(),
             Call::Endorse,
             id,
             self.deadlines.endorse,
@@ -308,7 +319,7 @@ impl Gateway {
         let mut client = self.client.clone();
         let id = Some(transaction.transaction_id());
         call_streamed(
-            &self.calls,
+            self.calls.as_deref(),
             Call::Submit,
             id,
             self.deadlines.submit,
@@ -338,7 +349,7 @@ impl Gateway {
         let mut client = self.client.clone();
         let limit = self.deadlines.commit_status;
         let answer = call_streamed(
-            &self.calls,
+            self.calls.as_deref(),
             Call::CommitStatus,
             Some(&id),
             limit,

@@ -89,7 +89,7 @@ impl PeerClient {
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let id = Some(proposal.transaction_id());
         call_streamed(
-            &self.calls,
+            Some(&self.calls),
             Call::ProcessProposal,
             id,
             None,
