@@ -149,19 +149,8 @@ impl Calls {
         if call.encoded_len() > MAX_STREAMED_BYTES {
             return Err(NoAnswer::MakeSingly);
         }
-        let Some(stream) = self.stream() else {
+        let Some((stream, ticket, answer)) = self.place() else {
             return Err(NoAnswer::MakeSingly);
-        };
-        let (wake, answer) = oneshot::channel();
-        let ticket = {
-            let mut waiting = lock(&stream.waiting);
-            if let Some(why) = &waiting.closed {
-                return Err(why.clone());
-            }
-            waiting.last_ticket += 1;
-            let ticket = waiting.last_ticket;
-            waiting.by_ticket.insert(ticket, wake);
-            ticket
         };
         let _place = Place {
             waiting: &stream.waiting,
@@ -193,6 +182,24 @@ impl Calls {
                 "the peer answered another call than the one that was made",
             ))
         })
+    }
+
+    /// A place in a stream that has not ended; none while the peer is taken not to know the service.
+    fn place(&self) -> Option<(Stream, u64, oneshot::Receiver<Answer>)> {
+        loop {
+            let stream = self.stream()?;
+            let mut waiting = lock(&stream.waiting);
+            if waiting.closed.is_some() {
+                // It has ended since it was looked up, and nothing of this call was sent.
+                continue;
+            }
+            let (wake, answer) = oneshot::channel();
+            waiting.last_ticket += 1;
+            let ticket = waiting.last_ticket;
+            waiting.by_ticket.insert(ticket, wake);
+            drop(waiting);
+            return Some((stream, ticket, answer));
+        }
     }
 
     /// The stream in use, or a new one; none while the peer is taken not to know the service.

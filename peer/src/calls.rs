@@ -20,8 +20,8 @@ use tonic::{Response, Status, Streaming};
 use crate::endorser::EndorserService;
 use crate::gateway::GatewayService;
 
-/// Calls of one stream that are worked on at a time, as many as a connection may make singly at a time elsewhere; further
-/// ones are not read from it.
+/// Calls of one stream that are worked on at a time. More are read from it when some of them are answered and their answers
+/// are taken, so that a caller who does not read costs no more memory than this many.
 const IN_WORK: usize = 1024;
 
 /// The service.
