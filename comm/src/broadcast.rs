@@ -72,8 +72,8 @@ pub struct Broadcaster {
     stream: Mutex<Option<Stream>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // The guarded data are changed in single steps, so a panic elsewhere leaves them whole.
+/// For data that are changed in single steps, which a panic elsewhere leaves whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -10,7 +10,7 @@
 //! A peer of another kind does not know the service: then every call is made singly, as Fabric's clients make it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use selvedge_proto::Message;
@@ -23,11 +23,12 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::MAX_MESSAGE_BYTES;
+use crate::broadcast::lock;
 
 /// Requests that may wait to be sent; further ones wait for a place.
 const QUEUED: usize = 256;
 /// A larger message would hold up the others: it goes singly.
-pub const MAX_STREAMED_BYTES: usize = 1024 * 1024;
+const MAX_STREAMED_BYTES: usize = 1024 * 1024;
 /// How long a server that does not know the service is not asked for it again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(600);
 /// Some proxies hold back a stream until it ends: without response headers in this time calls are made singly.
@@ -109,11 +110,6 @@ impl std::fmt::Debug for Calls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Calls").finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // The guarded data are changed in single steps, so a panic elsewhere leaves them whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A caller that has given up waits no longer.
