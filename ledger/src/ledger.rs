@@ -78,6 +78,8 @@ pub struct Ledger {
     /// The commit hash of the last block; held while a block is committed.
     tip: Mutex<Bytes>,
     height: watch::Sender<u64>,
+    /// The state after the last block, once somebody has asked for it.
+    latest: Mutex<Option<Arc<StateSnapshot>>>,
     /// Those of the last commit.
     times: Mutex<CommitTimes>,
 }
@@ -164,6 +166,7 @@ impl Ledger {
             block_to_live: BlockToLive::default(),
             tip: Mutex::new(Bytes::new()),
             height: watch::Sender::new(0),
+            latest: Mutex::default(),
             times: Mutex::default(),
         };
         ledger.check_format()?;
@@ -200,12 +203,20 @@ impl Ledger {
         &self.blocks
     }
 
-    /// The state after the last committed block, unaffected by later ones.
+    /// The state after the last committed block, unaffected by later ones. Whoever asks between two blocks shares one.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn snapshot(&self) -> Result<StateSnapshot, LedgerError> {
-        StateSnapshot::take(&self.db)
+    pub fn snapshot(&self) -> Result<Arc<StateSnapshot>, LedgerError> {
+        let mut latest = self.latest.lock();
+        // Read under the lock: what is kept here is never replaced by something older.
+        let height = self.height();
+        if let Some(snapshot) = latest.as_ref().filter(|s| s.height() >= height) {
+            return Ok(Arc::clone(snapshot));
+        }
+        let snapshot = Arc::new(StateSnapshot::take(&self.db)?);
+        *latest = Some(Arc::clone(&snapshot));
+        Ok(snapshot)
     }
 
     /// The state as it is now; for the committing thread.

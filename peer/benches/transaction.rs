@@ -254,7 +254,7 @@ impl PeerContext for Context {
     }
 }
 
-struct State(StateSnapshot);
+struct State(Arc<StateSnapshot>);
 
 impl StateReader for State {
     fn get_many(&self, keys: &[KeyRef<'_>]) -> Result<Vec<Option<VersionedValue>>, LedgerError> {
@@ -266,6 +266,9 @@ impl StateReader for State {
 }
 
 impl SimulationState for State {
+    fn height(&self) -> u64 {
+        self.0.height()
+    }
     fn history(
         &self,
         _: &str,

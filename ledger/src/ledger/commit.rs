@@ -158,6 +158,9 @@ impl Ledger {
         *tip = commit_hash::stored(block).unwrap_or_default();
         if let Some(header) = &block.header {
             self.height.send_replace(header.number + 1);
+            // RocksDB keeps what a snapshot can see, and nobody asks for this one any more.
+            let mut latest = self.latest.lock();
+            latest.take_if(|snapshot| snapshot.height() <= header.number);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use selvedge_ledger::{StateReader, Version};
+use selvedge_ledger::{StateReader, StateSnapshot, Version};
 
 use super::collections::IMPLICIT_PREFIX;
 use super::error::RuntimeError;
@@ -66,11 +66,22 @@ pub struct Resolved {
     pub package: Arc<InstalledPackage>,
 }
 
+/// A definition that this peer's organisation has approved as it was committed, which stays true while the sequence stands.
 struct Known {
     sequence: Version,
     definition: Arc<ChaincodeDefinition>,
-    /// What this peer's organisation approved is what was committed: once true, it stays true.
-    approved: bool,
+    /// The package that was approved for it, and the height of the state that says so: another block may say otherwise.
+    package: Option<(u64, Arc<InstalledPackage>)>,
+}
+
+impl Known {
+    fn at(&self, height: u64) -> Option<Resolved> {
+        let (_, package) = self.package.as_ref().filter(|(at, _)| *at == height)?;
+        Some(Resolved {
+            definition: Arc::clone(&self.definition),
+            package: Arc::clone(package),
+        })
+    }
 }
 
 type ModuleSlot = Arc<Mutex<Option<Arc<CompiledModule>>>>;
@@ -195,11 +206,14 @@ impl ChaincodeRuntime {
     /// Definition and package of a chaincode in a state.
     pub(crate) fn find_on(
         &self,
-        state: &dyn StateReader,
+        state: &StateSnapshot,
         channel_id: &str,
         name: &str,
         msp_id: &str,
     ) -> Result<Resolved, NotAvailable> {
+        if let Some(found) = self.known_at(channel_id, name, state.height()) {
+            return Ok(found);
+        }
         let sequence =
             state
                 .get(LIFECYCLE, &field_key(name, "Sequence"))
@@ -210,7 +224,13 @@ impl ChaincodeRuntime {
         let sequence = sequence
             .ok_or_else(|| NotAvailable::NotDefined(name.to_owned()))?
             .version;
-        self.find(state, channel_id, name, msp_id, sequence)
+        self.find(state, state.height(), channel_id, name, msp_id, sequence)
+    }
+
+    /// What was found in the state of the same height before.
+    fn known_at(&self, channel_id: &str, name: &str, height: u64) -> Option<Resolved> {
+        let id = (channel_id.to_owned(), name.to_owned());
+        self.definitions.lock().get(&id)?.at(height)
     }
 
     /// The committed definition of a chaincode, as [`crate::definition::read_definition`] reads it; one that was read
@@ -220,10 +240,13 @@ impl ChaincodeRuntime {
     /// The database failed, or the entries are not a definition.
     pub(crate) fn definition(
         &self,
-        state: &dyn StateReader,
+        state: &StateSnapshot,
         channel_id: &str,
         name: &str,
     ) -> Result<Option<Arc<ChaincodeDefinition>>, DefinitionError> {
+        if let Some(found) = self.known_at(channel_id, name, state.height()) {
+            return Ok(Some(found.definition));
+        }
         let sequence = state.get(LIFECYCLE, &field_key(name, "Sequence"));
         let sequence = sequence.map_err(|source| DefinitionError::Ledger {
             name: name.to_owned(),
@@ -271,12 +294,15 @@ impl ChaincodeRuntime {
         let sequence = sequence
             .ok_or_else(|| NotAvailable::NotDefined(name.to_owned()))?
             .version;
-        self.find(simulator.state(), channel_id, name, msp_id, sequence)
+        let state = simulator.state();
+        self.find(state, state.height(), channel_id, name, msp_id, sequence)
     }
 
+    /// `height` is that of `state`, and `sequence` the version of the definition's sequence in it.
     fn find(
         &self,
         state: &dyn StateReader,
+        height: u64,
         channel_id: &str,
         name: &str,
         msp_id: &str,
@@ -287,21 +313,25 @@ impl ChaincodeRuntime {
             why,
         };
         let id = (channel_id.to_owned(), name.to_owned());
-        let known = self
+        let mut known = None;
+        if let Some(entry) = self
             .definitions
             .lock()
             .get(&id)
             .filter(|k| k.sequence == sequence)
-            .map(|k| (k.definition.clone(), k.approved));
-        let (definition, approved) = match known {
+        {
+            if let Some(found) = entry.at(height) {
+                return Ok(found);
+            }
+            known = Some(entry.definition.clone());
+        }
+        let approved = known.is_some();
+        let definition = match known {
             Some(known) => known,
             None => {
                 let read =
                     crate::definition::read_definition(state, name).map_err(|e| failed(e.to_string()))?;
-                (
-                    Arc::new(read.ok_or_else(|| NotAvailable::NotDefined(name.to_owned()))?),
-                    false,
-                )
+                Arc::new(read.ok_or_else(|| NotAvailable::NotDefined(name.to_owned()))?)
             }
         };
         let collection = format!("{IMPLICIT_PREFIX}{msp_id}");
@@ -325,17 +355,20 @@ impl ChaincodeRuntime {
                 }
             }
         }
+        let source = hashed(format!("chaincode-sources/fields/{private_name}/PackageID"))?;
+        let package = source
+            .as_ref()
+            .and_then(|hash| self.packages.by_approval_hash(hash));
         self.definitions.lock().insert(
             id,
             Known {
                 sequence,
                 definition: definition.clone(),
-                approved: true,
+                package: package.clone().map(|package| (height, package)),
             },
         );
-        let source = hashed(format!("chaincode-sources/fields/{private_name}/PackageID"))?;
         let source = source.ok_or_else(not_approved)?;
-        match self.packages.by_approval_hash(&source) {
+        match package {
             Some(package) => Ok(Resolved { definition, package }),
             None => {
                 let hint = if source == approval_hash("")[..] {

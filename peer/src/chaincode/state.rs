@@ -12,7 +12,7 @@ use crate::channel::PeerChannel;
 /// One height of a channel.
 pub(crate) struct ChannelState {
     channel: Arc<PeerChannel>,
-    snapshot: StateSnapshot,
+    snapshot: Arc<StateSnapshot>,
 }
 
 impl ChannelState {
@@ -40,6 +40,10 @@ impl StateReader for ChannelState {
 }
 
 impl SimulationState for ChannelState {
+    fn height(&self) -> u64 {
+        self.snapshot.height()
+    }
+
     fn history(
         &self,
         namespace: &str,

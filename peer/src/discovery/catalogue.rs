@@ -40,13 +40,13 @@ impl Catalogue {
         own_msp: &str,
     ) -> Result<Self, String> {
         let state = channel.ledger().snapshot().map_err(|e| e.to_string())?;
-        let definitions = definitions(&state)?;
+        let definitions = definitions(&*state)?;
         let bundle = channel.bundle();
         let mut approved: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for msp_id in bundle.application().map(|a| a.msp_ids()).unwrap_or_default() {
             let names = approved.entry(msp_id.to_owned()).or_default();
             for definition in definitions.values() {
-                if approves(&state, definition, msp_id)? {
+                if approves(&*state, definition, msp_id)? {
                     names.push(definition.name.clone());
                 }
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prost::Message;
 use selvedge_msp::policy::Signers;
 use selvedge_msp::{Certificate, Identity, SignedData};
-use selvedge_proto::{common, msp, protos};
+use selvedge_proto::{common, msp};
 
 use super::unpack::Unpacked;
 use crate::channel::PeerChannel;
@@ -22,19 +22,16 @@ fn text(seconds: i64) -> String {
     prost_types::Timestamp { seconds, nanos: 0 }.to_string()
 }
 
-/// The filters in front of the endorser: an expired client certificate, and a clock that is off. What does not parse
-/// passes here and is refused with its reason further on.
+/// The filters in front of the endorser: an expired client certificate, and a clock that is off.
 pub(super) fn filter(
     context: &dyn PeerContext,
-    signed: &protos::SignedProposal,
+    channel_header: &common::ChannelHeader,
+    signature_header: &common::SignatureHeader,
     now: SystemTime,
     window: Duration,
 ) -> Result<(), String> {
-    let Some((channel_header, signature_header)) = headers(signed) else {
-        return Ok(());
-    };
     let now = unix_seconds(now);
-    if let Some(certificate) = certificate_of(context, &channel_header.channel_id, &signature_header)
+    if let Some(certificate) = certificate_of(context, &channel_header.channel_id, signature_header)
         && now > certificate.not_after()
     {
         return Err(format!(
@@ -54,14 +51,6 @@ pub(super) fn filter(
         ));
     }
     Ok(())
-}
-
-fn headers(signed: &protos::SignedProposal) -> Option<(common::ChannelHeader, common::SignatureHeader)> {
-    let proposal = protos::Proposal::decode(signed.proposal_bytes.clone()).ok()?;
-    let header = common::Header::decode(proposal.header).ok()?;
-    let channel_header = common::ChannelHeader::decode(header.channel_header).ok()?;
-    let signature_header = common::SignatureHeader::decode(header.signature_header).ok()?;
-    Some((channel_header, signature_header))
 }
 
 /// The creator's certificate: members of the channel are known already, that of anybody else is read.

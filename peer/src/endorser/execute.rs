@@ -166,15 +166,20 @@ impl Endorser {
             None => (Bytes::new(), None),
             Some(simulator) => {
                 let simulator = simulator.lock();
-                let results = simulator.results();
-                if let Some(private) = results.private.filter(|_| !failed) {
+                let (public, private) = if wants_response_only {
+                    (None, simulator.private())
+                } else {
+                    let results = simulator.results();
+                    (Some(results.public), results.private)
+                };
+                if let Some(private) = private.filter(|_| !failed) {
                     self.keep_private(channel, tx, private)?;
                 }
-                if wants_response_only {
+                let Some(public) = public else {
                     return Ok(answer(ran.response));
-                }
+                };
                 let interest = simulator.interest(scc::is_system).map_err(|e| e.to_string())?;
-                (results.public.encode_to_vec().into(), Some(interest))
+                (public.encode_to_vec().into(), Some(interest))
             }
         };
         let action = protos::ChaincodeAction {
@@ -188,7 +193,7 @@ impl Endorser {
             }),
         };
         let payload = protos::ProposalResponsePayload {
-            proposal_hash: proposal.proposal_hash.clone(),
+            proposal_hash: proposal.hash(),
             extension: action.encode_to_vec().into(),
         };
         let payload = Bytes::from(payload.encode_to_vec());

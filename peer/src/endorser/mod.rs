@@ -28,6 +28,7 @@ use crate::stranger::{self, Stranger};
 
 use pool::Pool;
 pub use service::EndorserService;
+use unpack::Unpacked;
 
 /// What comes of a proposal. In the process of the gateway the cases differ more than on the wire (spec 04 §2.1).
 #[derive(Debug, Clone, PartialEq)]
@@ -155,16 +156,24 @@ impl Endorser {
         let config = &self.inner.config;
         let metrics = self.inner.runtime.metrics();
         metrics.received.count(&[]);
-        if let Err(why) = checks::filter(
-            &*self.inner.context,
-            proposal,
-            (config.clock)(),
-            config.time_window,
-        ) {
+        let unpacked = unpack::unpack(proposal);
+        let filter = |channel_header: &_, signature_header: &_| {
+            let now = (config.clock)();
+            let context = &*self.inner.context;
+            checks::filter(context, channel_header, signature_header, now, config.time_window)
+        };
+        let filtered = match &unpacked {
+            Ok(proposal) => filter(&proposal.channel_header, &proposal.signature_header),
+            // Whoever is filtered hears of that first. What does not parse is refused with its reason further on.
+            Err(_) => {
+                unpack::headers(proposal).map_or(Ok(()), |(channel, signature)| filter(&channel, &signature))
+            }
+        };
+        if let Err(why) = filtered {
             metrics.invalid.count(&[]);
             return EndorseOutcome::Filtered(why);
         }
-        match self.process_filtered(purpose, proposal, started) {
+        match self.process_filtered(purpose, unpacked, started) {
             Ok(response) => EndorseOutcome::Answered(Box::new(response)),
             Err(why) => EndorseOutcome::Refused(why),
         }
@@ -173,7 +182,7 @@ impl Endorser {
     fn process_filtered(
         &self,
         purpose: Purpose,
-        proposal: &protos::SignedProposal,
+        proposal: Result<Unpacked, String>,
         started: Instant,
     ) -> Result<protos::ProposalResponse, String> {
         let context = &self.inner.context;
@@ -182,7 +191,7 @@ impl Endorser {
             metrics.invalid.count(&[]);
             why
         };
-        let proposal = unpack::unpack(proposal).map_err(invalid)?;
+        let proposal = proposal.map_err(invalid)?;
         checks::validate(&proposal).map_err(invalid)?;
         let signed = checks::signed_data(&proposal);
         let denied = |why: String| invalid(format!("error validating proposal: {why}"));

@@ -18,11 +18,32 @@ pub(crate) struct Unpacked {
     pub(crate) args: Vec<Bytes>,
     pub(crate) is_init: bool,
     pub(crate) transient: BTreeMap<String, Bytes>,
-    pub(crate) proposal_hash: Bytes,
+    /// What the proposal's hash is made of: the headers, and the input of the payload.
+    hashed: [Bytes; 3],
+}
+
+impl Unpacked {
+    /// The hash that ties an endorsement to the proposal.
+    pub(crate) fn hash(&self) -> Bytes {
+        let [channel_header, signature_header, input] = &self.hashed;
+        let stripped = selvedge_proto::stripped_proposal_payload(input.clone());
+        selvedge_proto::proposal_hash(channel_header, signature_header, &stripped)
+    }
 }
 
 fn decode<M: Message + Default>(what: &str, bytes: Bytes) -> Result<M, String> {
     M::decode(bytes).map_err(|e| format!("error unmarshalling {what}: {e}"))
+}
+
+/// The headers of a proposal of which nothing else need be sound.
+pub(crate) fn headers(
+    signed: &protos::SignedProposal,
+) -> Option<(common::ChannelHeader, common::SignatureHeader)> {
+    let proposal = protos::Proposal::decode(signed.proposal_bytes.clone()).ok()?;
+    let header = common::Header::decode(proposal.header).ok()?;
+    let channel_header = common::ChannelHeader::decode(header.channel_header).ok()?;
+    let signature_header = common::SignatureHeader::decode(header.signature_header).ok()?;
+    Some((channel_header, signature_header))
 }
 
 /// Takes a proposal apart. The chaincode named in the header extension is the one that runs.
@@ -48,9 +69,6 @@ pub(crate) fn unpack(signed: &protos::SignedProposal) -> Result<Unpacked, String
         .chaincode_spec
         .ok_or("chaincode invocation spec did not contain chaincode spec")?;
     let input = spec.input.ok_or("chaincode input did not contain any input")?;
-    let stripped = selvedge_proto::stripped_proposal_payload(payload.input);
-    let proposal_hash =
-        selvedge_proto::proposal_hash(&header.channel_header, &header.signature_header, &stripped);
     Ok(Unpacked {
         proposal_bytes: signed.proposal_bytes.clone(),
         signature: signed.signature.clone(),
@@ -60,6 +78,6 @@ pub(crate) fn unpack(signed: &protos::SignedProposal) -> Result<Unpacked, String
         args: input.args,
         is_init: input.is_init,
         transient: payload.transient_map.into_iter().collect(),
-        proposal_hash,
+        hashed: [header.channel_header, header.signature_header, payload.input],
     })
 }

@@ -1,5 +1,6 @@
 //! Evaluate: ask one peer, write nothing (spec 04 §2.2).
 
+use selvedge_channel::Bundle;
 use selvedge_proto::gateway::{EvaluateRequest, EvaluateResponse};
 use selvedge_proto::{chaincode_action, protos};
 use tokio::time::Instant;
@@ -62,32 +63,35 @@ impl Inner {
         deadline: Option<Instant>,
     ) -> Result<EvaluateResponse, Status> {
         let bundle = channel.bundle();
+        let local = self.peers.local();
         let only_own = targets.is_empty() && proposed.has_transient;
-        let own = &self.peers.local().msp_id;
-        let mut candidates: Vec<GatewayPeer> = self
-            .peers
-            .of_channel(&bundle)
-            .into_iter()
-            .filter(|p| match (targets.is_empty(), only_own) {
-                (false, _) => targets.contains(&p.msp_id),
-                (true, true) => p.msp_id == *own,
-                (true, false) => true,
-            })
-            .collect();
+        let may_answer = |peer: &GatewayPeer| match (targets.is_empty(), only_own) {
+            (false, _) => targets.contains(&peer.msp_id),
+            (true, true) => peer.msp_id == local.msp_id,
+            (true, false) => true,
+        };
+        let mut asked = Asked::default();
         let mut unavailable = Vec::new();
-        candidates.retain(|peer| match self.lacks(channel, peer, &proposed.chaincode) {
-            Some(why) => {
-                unavailable.push(peer.detail(why));
-                false
+        if may_answer(local) && self.peers.is_local_on(&bundle) {
+            match self.lacks(channel, local, &proposed.chaincode) {
+                Some(why) => unavailable.push(local.detail(why)),
+                None => {
+                    let answer = self.ask(&mut asked, &bundle, local, proposed, deadline).await?;
+                    if let Some(answer) = answer {
+                        return Ok(answer);
+                    }
+                }
             }
-            None => true,
-        });
+        }
+        // The others are looked for only now: nearly always this peer can answer.
+        let mut others = self.peers.others_of_channel(&bundle);
+        others.retain(may_answer);
         // What this peer has is defined.
-        if candidates.iter().all(|peer| !peer.is_local) && !self.is_defined(channel, &proposed.chaincode)? {
-            candidates.clear();
+        if asked.nobody() && !self.is_defined(channel, &proposed.chaincode)? {
+            others.clear();
             unavailable.clear();
         }
-        if candidates.is_empty() {
+        if asked.nobody() && others.is_empty() {
             let mut message = format!(
                 "no peers available to evaluate chaincode {} in channel {}",
                 proposed.chaincode, proposed.channel
@@ -100,42 +104,53 @@ impl Inner {
             }
             return Err(status(Code::FailedPrecondition, message, &unavailable));
         }
-
-        let mut details: Vec<Detail> = Vec::new();
-        let mut last = Code::Unavailable;
-        for peer in &candidates {
-            let asked = self
-                .peers
-                .propose(Purpose::Evaluate, &bundle, peer, &proposed.signed);
-            let Some(outcome) = deadline::within(deadline, asked).await else {
-                return Err(status(
-                    Code::DeadlineExceeded,
-                    "evaluate timeout expired",
-                    &details,
-                ));
-            };
-            match outcome {
-                Ok(answer) => {
-                    return Ok(EvaluateResponse {
-                        result: Some(result(answer)),
-                    });
-                }
-                Err(failure) => {
-                    details.push(peer.detail(failure.message.clone()));
-                    last = failure.code;
-                    if !failure.retry {
-                        let message =
-                            format!("evaluate call to endorser returned error: {}", failure.message);
-                        return Err(status(failure.code, message, &details));
-                    }
-                }
+        for peer in &others {
+            let answer = self.ask(&mut asked, &bundle, peer, proposed, deadline).await?;
+            if let Some(answer) = answer {
+                return Ok(answer);
             }
         }
         Err(status(
-            last,
+            asked.last.unwrap_or(Code::Unavailable),
             "failed to evaluate transaction, see attached details for more info",
-            &details,
+            &asked.details,
         ))
+    }
+
+    /// Asks one peer; nothing when another one may be asked.
+    async fn ask(
+        &self,
+        asked: &mut Asked,
+        bundle: &Bundle,
+        peer: &GatewayPeer,
+        proposed: &Proposed,
+        deadline: Option<Instant>,
+    ) -> Result<Option<EvaluateResponse>, Status> {
+        let outcome = self
+            .peers
+            .propose(Purpose::Evaluate, bundle, peer, &proposed.signed);
+        let Some(outcome) = deadline::within(deadline, outcome).await else {
+            return Err(status(
+                Code::DeadlineExceeded,
+                "evaluate timeout expired",
+                &asked.details,
+            ));
+        };
+        let failure = match outcome {
+            Ok(answer) => {
+                return Ok(Some(EvaluateResponse {
+                    result: Some(result(answer)),
+                }));
+            }
+            Err(failure) => failure,
+        };
+        asked.details.push(peer.detail(failure.message.clone()));
+        asked.last = Some(failure.code);
+        if failure.retry {
+            return Ok(None);
+        }
+        let message = format!("evaluate call to endorser returned error: {}", failure.message);
+        Err(status(failure.code, message, &asked.details))
     }
 
     /// Whether anybody can have the chaincode: it is part of every peer, or the channel has a definition of it.
@@ -158,6 +173,19 @@ impl Inner {
             .installed(channel, chaincode, &peer.msp_id)
             .err()
             .map(|why| why.to_string())
+    }
+}
+
+/// Who has been asked in vain.
+#[derive(Default)]
+struct Asked {
+    details: Vec<Detail>,
+    last: Option<Code>,
+}
+
+impl Asked {
+    fn nobody(&self) -> bool {
+        self.last.is_none()
     }
 }
 

@@ -151,6 +151,21 @@ impl Peers {
     /// The peers of a channel that the gateway knows: itself, the configured ones, the anchor peers. Best first: itself,
     /// its organisation, others; those that could not be reached lately last.
     pub(crate) fn of_channel(&self, bundle: &Bundle) -> Vec<GatewayPeer> {
+        let mut peers = self.others_of_channel(bundle);
+        if self.is_local_on(bundle) {
+            peers.insert(0, self.local.clone());
+        }
+        peers
+    }
+
+    /// Whether the organisation of the peer that this gateway is part of is a member of the channel.
+    pub(crate) fn is_local_on(&self, bundle: &Bundle) -> bool {
+        let application = bundle.application();
+        application.is_some_and(|a| a.msp_ids().contains(&self.local.msp_id.as_str()))
+    }
+
+    /// As [`Self::of_channel`], without the peer that this gateway is part of.
+    pub(crate) fn others_of_channel(&self, bundle: &Bundle) -> Vec<GatewayPeer> {
         let Some(application) = bundle.application() else {
             return Vec::new();
         };
@@ -178,15 +193,10 @@ impl Peers {
         }
         // Equal ones share the work.
         others.shuffle(&mut rand::rng());
-        {
-            let mut resting = self.resting.lock();
-            resting.retain(|_, since| since.elapsed() < REST);
-            others.sort_by_key(|p| (resting.contains_key(&p.address), p.msp_id != self.local.msp_id));
-        }
-        let local = members
-            .contains(&self.local.msp_id.as_str())
-            .then(|| self.local.clone());
-        local.into_iter().chain(others).collect()
+        let mut resting = self.resting.lock();
+        resting.retain(|_, since| since.elapsed() < REST);
+        others.sort_by_key(|p| (resting.contains_key(&p.address), p.msp_id != self.local.msp_id));
+        others
     }
 
     /// Sends a proposal to a peer and judges its answer. Other peers always endorse; the protocol knows nothing else.
@@ -219,6 +229,7 @@ impl Peers {
                 tracing::warn!(peer = %peer.address, why = %failure.message, "peer cannot be reached");
                 self.resting.lock().insert(peer.address.clone(), Instant::now());
             }
+            _ if peer.is_local => {}
             _ => {
                 self.resting.lock().remove(&peer.address);
             }

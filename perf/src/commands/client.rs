@@ -1,6 +1,7 @@
 //! `selvedge-perf client`: one client process; started by `run`, which talks to it over its standard input and output.
 
 use std::io::{BufRead, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clients::{Phase, Word};
@@ -41,7 +42,7 @@ pub(crate) fn run() -> Result<(), PerfError> {
     }
     let runtime = tokio::runtime::Runtime::new().map_err(|e| bad(e.to_string()))?;
     let load = match runtime.block_on(Load::prepare(share)) {
-        Ok(load) => load,
+        Ok(load) => Arc::new(load),
         Err(error) => {
             say(&Word::Failed(error.to_string()));
             return Ok(());
@@ -52,7 +53,11 @@ pub(crate) fn run() -> Result<(), PerfError> {
         let line = line.map_err(|e| bad(e.to_string()))?;
         let phase: Phase = serde_json::from_str(&line).map_err(|e| bad(e.to_string()))?;
         let limit = Duration::from_millis(phase.limit_ms);
-        let outcome = runtime.block_on(load.phase(phase.count, limit, |p| say(&Word::Progress(p))));
+        let load = Arc::clone(&load);
+        // On a thread of the runtime: this one would have to be woken for every answer.
+        let measuring =
+            runtime.spawn(async move { load.phase(phase.count, limit, |p| say(&Word::Progress(p))).await });
+        let outcome = runtime.block_on(measuring).map_err(|e| bad(e.to_string()))?;
         say(&Word::Done(Box::new(outcome)));
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Blocks, state, history, indexes and recovery.
 
+use std::sync::Arc;
+
 use super::*;
 
 #[test]
@@ -67,12 +69,14 @@ fn state_history_and_indexes_follow_the_blocks() {
     let keys = |state: &dyn StateReader, from: &str, to: &str| -> Vec<String> {
         state.range("cc", from, to).map(|r| r.unwrap().0).collect()
     };
-    assert_eq!(keys(&old, "", ""), ["a", "b"]);
+    assert_eq!(keys(&*old, "", ""), ["a", "b"]);
     let now = ledger.snapshot().unwrap();
-    assert_eq!(keys(&now, "", ""), ["a", "b", "c"]);
-    assert_eq!(keys(&now, "b", "c"), ["b"]);
-    assert!(keys(&now, "c", "b").is_empty());
-    assert!(keys(&now, "d", "").is_empty());
+    assert!(Arc::ptr_eq(&now, &ledger.snapshot().unwrap()));
+    assert_eq!(now.height(), 4);
+    assert_eq!(keys(&*now, "", ""), ["a", "b", "c"]);
+    assert_eq!(keys(&*now, "b", "c"), ["b"]);
+    assert!(keys(&*now, "c", "b").is_empty());
+    assert!(keys(&*now, "d", "").is_empty());
     let missing = KeyRef::Public {
         ns: "cc",
         key: "none",

@@ -35,6 +35,9 @@ pub const MAX_OPEN_ITERATORS: usize = 64;
 
 /// The state that a transaction is simulated on: one height of one channel.
 pub trait SimulationState: StateReader {
+    /// How many blocks it holds the writes of.
+    fn height(&self) -> u64;
+
     /// At most `limit` changes of a key, newest first, beginning below `before` if that is given.
     ///
     /// # Errors
@@ -152,7 +155,7 @@ impl Simulator {
     }
 
     /// The state underneath: reading it directly is not recorded.
-    pub fn state(&self) -> &dyn StateReader {
+    pub fn state(&self) -> &dyn SimulationState {
         &*self.state
     }
 

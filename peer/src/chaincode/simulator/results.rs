@@ -101,6 +101,15 @@ fn hashed_set(set: &CollectionSet) -> kvrwset::HashedRwSet {
 }
 
 impl Simulator {
+    /// Private data in the clear, when the transaction has written any: a part of its [results](Self::results).
+    pub fn private(&self) -> Option<rwset::TxPvtReadWriteSet> {
+        let mut collections = self.namespaces.values().flat_map(|set| set.collections.values());
+        if collections.all(|collection| collection.writes.is_empty()) {
+            return None;
+        }
+        self.results().private
+    }
+
     /// What the simulation has produced so far.
     pub fn results(&self) -> SimulationResults {
         let mut ranges: BTreeMap<&str, Vec<kvrwset::RangeQueryInfo>> = BTreeMap::new();

@@ -90,6 +90,10 @@ impl StateReader for MemoryState {
 }
 
 impl SimulationState for MemoryState {
+    fn height(&self) -> u64 {
+        1
+    }
+
     fn history(
         &self,
         namespace: &str,

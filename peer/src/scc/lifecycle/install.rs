@@ -108,7 +108,7 @@ fn references(call: &Call<'_>) -> Result<BTreeMap<String, BTreeMap<String, Vec<N
             continue;
         };
         let snapshot = channel.ledger().snapshot().map_err(|e| e.to_string())?;
-        for definition in query::definitions(&snapshot)? {
+        for definition in query::definitions(&*snapshot)? {
             let Ok(resolved) = call
                 .runtime
                 .find_on(&snapshot, &id, &definition.name, own.msp_id())
