@@ -17,56 +17,26 @@
 mod network;
 #[path = "../tests/validation/transaction.rs"]
 mod transaction;
+#[path = "world/mod.rs"]
+mod world;
 
 use std::hint::black_box;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use parking_lot::Mutex;
 use selvedge_channel::authenticate;
 use selvedge_channel::verify::{BlockVerifier, sign_block};
+use selvedge_ledger::BlockStore;
 use selvedge_ledger::mvcc::{self, TxInput};
 use selvedge_ledger::rwset::ParsedRwset;
-use selvedge_ledger::{
-    BlockStore, HistoryEntry, KeyRef, LedgerError, RangeIter, StateReader, StateSnapshot, Version,
-    VersionedValue,
-};
+use selvedge_msp::SignedData;
 use selvedge_msp::policy::Signers;
-use selvedge_msp::{MspManager, SignedData, SigningIdentity};
-use selvedge_peer::chaincode::{
-    ChaincodeRuntime, Invocation, PackageStore, Resolved, RuntimeConfig, SimulationState, Simulator,
-    TxContext, package,
-};
-use selvedge_peer::context::{JoinError, PeerContext};
-use selvedge_peer::definition::ChaincodeDefinition;
-use selvedge_peer::{CommittedBlock, PeerChannel};
+use selvedge_peer::CommittedBlock;
 use selvedge_proto::protos::TxValidationCode;
-use selvedge_proto::{Bytes, common, new_block};
+use selvedge_proto::{Bytes, new_block};
 
 use network::{Chain, Network};
 use transaction::Writes;
-
-const BLOCK: usize = 500;
-
-/// Envelopes that write one new key each.
-fn envelopes(chain: &Chain, endorsers: usize, first: usize, count: usize) -> Vec<Bytes> {
-    let orgs: Vec<usize> = (0..endorsers).collect();
-    (first..first + count)
-        .map(|n| {
-            let writes = Writes::new()
-                .read("_lifecycle", "namespaces/fields/cc/Sequence", Some((1, 0)))
-                .put("cc", &format!("k{n}"), &[b'v'; 100]);
-            let tx = chain.tx(writes).endorsed_by(chain.network.peers(&orgs));
-            tx.envelope()
-        })
-        .collect()
-}
-
-fn policy(endorsers: usize) -> String {
-    let principals: Vec<String> = (1..=endorsers).map(|n| format!("'Org{n}MSP.peer'")).collect();
-    format!("AND({})", principals.join(","))
-}
+use world::{BLOCK, Deployed, envelopes, policy};
 
 fn signatures(c: &mut Criterion) {
     let network = Network::usual(1);
@@ -230,136 +200,10 @@ fn cuts(c: &mut Criterion) {
     group.finish();
 }
 
-struct Context {
-    identity: SigningIdentity,
-    local: Arc<MspManager>,
-    channel: Arc<PeerChannel>,
-}
-
-impl PeerContext for Context {
-    fn identity(&self) -> SigningIdentity {
-        self.identity.clone()
-    }
-    fn local_msp(&self) -> Arc<MspManager> {
-        Arc::clone(&self.local)
-    }
-    fn channel(&self, _: &str) -> Option<Arc<PeerChannel>> {
-        Some(Arc::clone(&self.channel))
-    }
-    fn channels(&self) -> Vec<String> {
-        vec![self.channel.id().to_owned()]
-    }
-    fn join_channel(&self, _: common::Block) -> Result<(), JoinError> {
-        Ok(())
-    }
-}
-
-struct State(Arc<StateSnapshot>);
-
-impl StateReader for State {
-    fn get_many(&self, keys: &[KeyRef<'_>]) -> Result<Vec<Option<VersionedValue>>, LedgerError> {
-        self.0.get_many(keys)
-    }
-    fn range(&self, ns: &str, start: &str, end: &str) -> RangeIter<'_> {
-        self.0.range(ns, start, end)
-    }
-}
-
-impl SimulationState for State {
-    fn height(&self) -> u64 {
-        self.0.height()
-    }
-    fn history(
-        &self,
-        _: &str,
-        _: &str,
-        _: Option<Version>,
-        _: usize,
-    ) -> Result<Vec<HistoryEntry>, LedgerError> {
-        Ok(Vec::new())
-    }
-}
-
-fn contract() -> Option<Vec<u8>> {
-    let folder = std::env::var_os("SELVEDGE_CONTRACTS").map_or_else(
-        || {
-            let exe = std::env::current_exe().unwrap();
-            // <target>/release/deps/transaction-<hash>
-            exe.ancestors()
-                .nth(3)
-                .unwrap()
-                .join("wasm32-unknown-unknown/contract")
-        },
-        PathBuf::from,
-    );
-    std::fs::read(folder.join("selvedge_chaincode_bench.wasm")).ok()
-}
-
 fn calls(c: &mut Criterion) {
-    let Some(wasm) = contract() else {
-        eprintln!("the contract is not built (scripts/contracts.sh): its call is not measured");
-        return;
-    };
-    let chain = Chain::new(1);
-    let dir = tempfile::tempdir().unwrap();
-    let store = PackageStore::open(dir.path()).unwrap();
-    let runtime = Arc::new(ChaincodeRuntime::new(&RuntimeConfig::default(), store).unwrap());
-    let package = runtime
-        .install(&package::write_package("bench_1", &wasm).unwrap())
-        .unwrap();
-    let bundle = chain.channel.bundle();
-    let client = &chain.network.orgs[0].client;
-    let definition = ChaincodeDefinition {
-        name: "cc".into(),
-        sequence: 1,
-        version: "1".into(),
-        init_required: false,
-        endorsement_plugin: "escc".into(),
-        validation_plugin: "vscc".into(),
-        validation_parameter: Bytes::new(),
-        collections: Default::default(),
-        collections_bytes: Bytes::new(),
-    };
-    let resolved = Resolved {
-        definition: Arc::new(definition),
-        package,
-    };
-    let invocation = Invocation {
-        context: Arc::new(Context {
-            identity: chain.network.orgs[0].peer.clone(),
-            local: Arc::new(MspManager::new(Vec::new())),
-            channel: Arc::clone(&chain.channel),
-        }),
-        runtime,
-        tx: Arc::new(TxContext {
-            channel_id: chain.channel.id().to_owned(),
-            tx_id: "id".into(),
-            timestamp: (0, 0),
-            creator: client.creator().clone(),
-            identity: bundle.msps().deserialize(client.creator()).unwrap(),
-            transient: Default::default(),
-            proposal_bytes: Bytes::new(),
-            signature: Bytes::new(),
-        }),
-        channel: Arc::clone(&chain.channel),
-        bundle,
-    };
-    let args = || {
-        vec![
-            Bytes::from_static(b"put"),
-            Bytes::from_static(b"key"),
-            Bytes::from(vec![b'v'; 100]),
-        ]
-    };
+    let Some(deployed) = Deployed::new() else { return };
     let mut group = c.benchmark_group("wasm");
-    group.bench_function("fresh instance and a put", |b| {
-        b.iter(|| {
-            let state = State(chain.channel.ledger().snapshot().unwrap());
-            let simulator = Arc::new(Mutex::new(Simulator::new(Box::new(state))));
-            let executed = invocation.execute(&resolved, args(), false, &simulator).unwrap();
-            assert_eq!(executed.response.status, 200);
-        });
-    });
+    group.bench_function("fresh instance and a put", |b| b.iter(|| deployed.call()));
     group.finish();
 }
 
