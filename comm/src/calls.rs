@@ -34,6 +34,15 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(600);
 /// Some proxies hold back a stream until it ends: without response headers in this time calls are made singly.
 const OPENING: Duration = Duration::from_secs(5);
 
+/// A request for a single call, with the limit that the server hears of.
+pub fn request_within<Q>(message: Q, limit: Option<Duration>) -> tonic::Request<Q> {
+    let mut request = tonic::Request::new(message);
+    if let Some(limit) = limit {
+        request.set_timeout(limit);
+    }
+    request
+}
+
 /// A call that can go over the stream: its request, and what is answered to it.
 pub trait StreamedCall: Message + Clone + Sized {
     /// The answer of the service.
@@ -133,7 +142,33 @@ impl Calls {
         }
     }
 
-    /// Makes a call and waits for its answer. The peer hears of the limit; the caller keeps it.
+    /// Makes a call and waits for its answer: over the stream, or by `singly` where that cannot be. The peer hears of the limit
+    /// either way; the caller keeps it.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn call_or_singly<C, F, Fut>(
+        &self,
+        call: C,
+        limit: Option<Duration>,
+        singly: F,
+    ) -> Result<C::Answer, Status>
+    where
+        C: StreamedCall,
+        F: FnOnce(tonic::Request<C>) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<C::Answer>, Status>>,
+    {
+        match self.call(call.clone(), limit).await {
+            Ok(answer) => Ok(answer),
+            Err(NoAnswer::Failed(status)) => Err(status),
+            Err(NoAnswer::MakeSingly) => {
+                let answer = singly(request_within(call, limit)).await;
+                answer.map(tonic::Response::into_inner)
+            }
+        }
+    }
+
+    /// Makes a call over the stream and waits for its answer. The peer hears of the limit; the caller keeps it.
     ///
     /// # Errors
     /// The call is to be made singly, or it failed.

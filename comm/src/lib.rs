@@ -20,7 +20,7 @@ mod tls_identity;
 mod tls_roots;
 
 pub use broadcast::{BroadcastError, Broadcaster};
-pub use calls::{Calls, NoAnswer, StreamedCall};
+pub use calls::{Calls, NoAnswer, StreamedCall, request_within};
 pub use error::CommError;
 pub use grpc::Endpoint;
 pub use http_client::{HttpAnswer, HttpClient};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use selvedge_comm::{Calls, Endpoint, MAX_MESSAGE_BYTES, NoAnswer, StreamedCall};
+use selvedge_comm::{Calls, Endpoint, MAX_MESSAGE_BYTES, StreamedCall, request_within};
 use selvedge_msp::SigningIdentity;
 use selvedge_proto::gateway::gateway_client::GatewayClient;
 use selvedge_proto::{gateway, protos};
@@ -80,7 +80,11 @@ where
     F: FnOnce(tonic::Request<Q>) -> Fut,
     Fut: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
 {
-    within(call, transaction_id, limit, send(request(message, limit))).await
+    let answer = async {
+        let answer = send(request_within(message, limit)).await;
+        answer.map(tonic::Response::into_inner)
+    };
+    within(call, transaction_id, limit, answer).await
 }
 
 /// As [`call`], over the stream of calls where the peer takes them so.
@@ -97,25 +101,11 @@ where
     F: FnOnce(tonic::Request<Q>) -> Fut,
     Fut: Future<Output = Result<tonic::Response<Q::Answer>, tonic::Status>>,
 {
-    let answer = async {
-        let Some(calls) = calls else {
-            return send(request(message, limit)).await;
-        };
-        match calls.call(message.clone(), limit).await {
-            Ok(answer) => Ok(tonic::Response::new(answer)),
-            Err(NoAnswer::Failed(status)) => Err(status),
-            Err(NoAnswer::MakeSingly) => send(request(message, limit)).await,
-        }
+    let Some(calls) = calls else {
+        return self::call(call, transaction_id, limit, message, send).await;
     };
+    let answer = calls.call_or_singly(message, limit, send);
     within(call, transaction_id, limit, answer).await
-}
-
-fn request<Q>(message: Q, limit: Option<Duration>) -> tonic::Request<Q> {
-    let mut request = tonic::Request::new(message);
-    if let Some(limit) = limit {
-        request.set_timeout(limit);
-    }
-    request
 }
 
 /// Waits for the answer of a call, and no longer than its limit.
@@ -123,7 +113,7 @@ async fn within<A>(
     call: Call,
     transaction_id: Option<&str>,
     limit: Option<Duration>,
-    answer: impl Future<Output = Result<tonic::Response<A>, tonic::Status>>,
+    answer: impl Future<Output = Result<A, tonic::Status>>,
 ) -> Result<A, Error> {
     let result = match limit {
         Some(limit) => tokio::time::timeout(limit, answer)
@@ -131,9 +121,7 @@ async fn within<A>(
             .map_err(|_| Error::Rpc(Box::new(RpcError::deadline(call, transaction_id, limit))))?,
         None => answer.await,
     };
-    result
-        .map(tonic::Response::into_inner)
-        .map_err(|status| Error::rpc(call, transaction_id, &status))
+    result.map_err(|status| Error::rpc(call, transaction_id, &status))
 }
 
 impl Gateway {
@@ -243,7 +231,6 @@ impl Gateway {
             proposed_transaction: Some(proposal.signed()?),
             target_organizations: proposal.endorsing_orgs().to_vec(),
         };
-        let mut client = self.client.clone();
         let id = Some(proposal.transaction_id());
         let answer = call_streamed(
             self.calls.as_deref(),
@@ -251,7 +238,10 @@ impl Gateway {
             id,
             self.deadlines.evaluate,
             request,
-            |r| async move { client.evaluate(r).await },
+            |r| {
+                let mut client = self.client.clone();
+                async move { client.evaluate(r).await }
+            },
         )
         .await?;
         Ok(answer.result.unwrap_or_default().payload)
@@ -269,7 +259,6 @@ impl Gateway {
             proposed_transaction: Some(proposal.signed()?),
             endorsing_organizations: proposal.endorsing_orgs().to_vec(),
         };
-        let mut client = self.client.clone();
         let id = Some(proposal.transaction_id());
         let answer = call_streamed(
             self.calls.as_deref(),
@@ -277,7 +266,10 @@ impl Gateway {
             id,
             self.deadlines.endorse,
             request,
-            |r| async move { client.endorse(r).await },
+            |r| {
+                let mut client = self.client.clone();
+                async move { client.endorse(r).await }
+            },
         )
         .await?;
         let envelope = answer
@@ -316,7 +308,6 @@ impl Gateway {
             channel_id: transaction.channel().to_owned(),
             prepared_transaction: Some(transaction.envelope().clone()),
         };
-        let mut client = self.client.clone();
         let id = Some(transaction.transaction_id());
         call_streamed(
             self.calls.as_deref(),
@@ -324,7 +315,10 @@ impl Gateway {
             id,
             self.deadlines.submit,
             request,
-            |r| async move { client.submit(r).await },
+            |r| {
+                let mut client = self.client.clone();
+                async move { client.submit(r).await }
+            },
         )
         .await?;
         Ok(())
@@ -346,7 +340,6 @@ impl Gateway {
     /// As [`Self::commit_status`].
     pub async fn commit_status_of(&self, request: &CommitRequest) -> Result<CommitStatus, Error> {
         let id = request.transaction_id().to_owned();
-        let mut client = self.client.clone();
         let limit = self.deadlines.commit_status;
         let answer = call_streamed(
             self.calls.as_deref(),
@@ -354,7 +347,10 @@ impl Gateway {
             Some(&id),
             limit,
             request.signed(),
-            |r| async move { client.commit_status(r).await },
+            |r| {
+                let mut client = self.client.clone();
+                async move { client.commit_status(r).await }
+            },
         )
         .await?;
         let code = protos::TxValidationCode::try_from(answer.result).map_err(|_| {

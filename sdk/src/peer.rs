@@ -84,9 +84,6 @@ impl PeerClient {
     /// # Errors
     /// The peer cannot be reached or refuses the proposal before running it.
     pub async fn process_proposal(&self, proposal: &Proposal) -> Result<protos::ProposalResponse, Error> {
-        let mut client = EndorserClient::new(self.channel.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let id = Some(proposal.transaction_id());
         call_streamed(
             Some(&self.calls),
@@ -94,7 +91,12 @@ impl PeerClient {
             id,
             None,
             proposal.signed()?,
-            |r| async move { client.process_proposal(r).await },
+            |r| {
+                let mut client = EndorserClient::new(self.channel.clone())
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                    .max_encoding_message_size(MAX_MESSAGE_BYTES);
+                async move { client.process_proposal(r).await }
+            },
         )
         .await
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use selvedge_channel::Bundle;
-use selvedge_comm::{Calls, ClientTls, CommError, Endpoint, MAX_MESSAGE_BYTES, NoAnswer, TlsIdentity};
+use selvedge_comm::{Calls, ClientTls, CommError, Endpoint, MAX_MESSAGE_BYTES, TlsIdentity};
 use selvedge_proto::protos;
 use selvedge_proto::protos::endorser_client::EndorserClient;
 use tonic::Status;
@@ -94,17 +94,15 @@ impl Connection {
         proposal: &protos::SignedProposal,
         limit: Duration,
     ) -> Result<protos::ProposalResponse, Status> {
-        match self.calls.call(proposal.clone(), Some(limit)).await {
-            Ok(answer) => Ok(answer),
-            Err(NoAnswer::Failed(status)) => Err(status),
-            Err(NoAnswer::MakeSingly) => {
-                let mut client = EndorserClient::new(self.channel.clone())
-                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                    .max_encoding_message_size(MAX_MESSAGE_BYTES);
-                let answer = client.process_proposal(proposal.clone()).await;
-                answer.map(tonic::Response::into_inner)
-            }
-        }
+        let singly = |request| {
+            let mut client = EndorserClient::new(self.channel.clone())
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES);
+            async move { client.process_proposal(request).await }
+        };
+        self.calls
+            .call_or_singly(proposal.clone(), Some(limit), singly)
+            .await
     }
 }
 
