@@ -8,6 +8,9 @@
 //! Nobody needs to be trusted but the organisations' certificates: a peer that answers otherwise than the others is
 //! found out here, with the keys that differ, before anything is ordered.
 
+mod answers;
+mod offer;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,24 +18,19 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::Mutex;
-use rand::seq::SliceRandom;
 use selvedge_comm::Endpoint;
 use selvedge_msp::{MspManager, SignaturePolicy, Signers, SigningIdentity};
-use selvedge_proto::{common, payload_differences, protos, transaction_payload};
+use selvedge_proto::{common, protos, transaction_payload};
 
 use crate::commits::{CommitListener, CommitStream, Feeds};
 use crate::endorsement::fewest;
-use crate::error::{Call, Error, PayloadMismatch, Retry, RpcError, state_is_away};
+use crate::error::{Call, Error, Retry, RpcError};
 use crate::gateway::Deadlines;
-use crate::orderer::{OrdererClient, is_final, refusal};
+use crate::orderer::OrdererClient;
 use crate::peer::PeerClient;
 use crate::proposal::{Invocation, Nonce, Proposal};
 use crate::transaction::{Committed, Stages, Transaction};
-
-/// How long to offer an envelope when the caller sets no limit.
-const LONGEST_SUBMISSION: Duration = Duration::from_secs(60);
-/// Pause after all orderers have failed once: an election takes longer than this.
-const PAUSE_BETWEEN_OFFERS: Duration = Duration::from_millis(100);
+use answers::{Answer, accept, agreed_payload, all_of, refused_by_one};
 
 /// A peer to send proposals to.
 #[derive(Debug, Clone)]
@@ -98,13 +96,6 @@ struct Inner {
     feeds: Feeds,
     /// Addresses of peers that failed or may be behind, with the time until which they are avoided.
     avoided: Mutex<HashMap<String, Instant>>,
-}
-
-/// An endorser's good answer.
-struct Answer {
-    from: String,
-    payload: Bytes,
-    endorsement: protos::Endorsement,
 }
 
 impl DirectClient {
@@ -454,48 +445,7 @@ impl DirectClient {
     /// # Errors
     /// As [`Self::submit`].
     pub async fn broadcast(&self, name: &str, envelope: &common::Envelope) -> Result<(), Error> {
-        let limit = self.inner.deadlines.submit.unwrap_or(LONGEST_SUBMISSION);
-        let end = tokio::time::Instant::now() + limit;
-        let mut tried = Vec::new();
-        loop {
-            let mut orderers: Vec<&OrdererClient> = self.inner.orderers.iter().collect();
-            orderers.shuffle(&mut rand::rng());
-            let mut round = Vec::new();
-            let mut closed = 0;
-            for orderer in orderers {
-                match offer(orderer, envelope, end).await {
-                    Offer::Taken => return Ok(()),
-                    Offer::Refused(why) => {
-                        return Err(not_ordered(name, vec![why], true));
-                    }
-                    Offer::Closed(why) => {
-                        closed += 1;
-                        round.push(why);
-                    }
-                    Offer::Failed(why) => round.push(why),
-                    Offer::Late if round.is_empty() && tried.is_empty() => {
-                        round.push(format!("{}: no answer in time", orderer.address()));
-                    }
-                    Offer::Late => {}
-                }
-            }
-            if closed > 0 && closed == self.inner.orderers.len() {
-                return Err(not_ordered(name, round, true));
-            }
-            // What was said in the last whole round says more than that time is up.
-            if !round.is_empty() {
-                tried = round;
-            }
-            let pause = tokio::time::Instant::now() + PAUSE_BETWEEN_OFFERS;
-            if self.inner.orderers.is_empty() || pause >= end {
-                break;
-            }
-            tokio::time::sleep_until(pause).await;
-        }
-        if tried.is_empty() {
-            tried.push("no orderer is configured".to_owned());
-        }
-        Err(not_ordered(name, tried, false))
+        offer::to_any(&self.inner.orderers, self.inner.deadlines.submit, name, envelope).await
     }
 
     /// Endorses, submits and waits for the commit.
@@ -560,43 +510,6 @@ impl DirectClient {
     }
 }
 
-enum Offer {
-    Taken,
-    /// The envelope itself is refused.
-    Refused(String),
-    /// The channel is not here, or not for this identity.
-    Closed(String),
-    Failed(String),
-    Late,
-}
-
-async fn offer(orderer: &OrdererClient, envelope: &common::Envelope, end: tokio::time::Instant) -> Offer {
-    let submission = orderer.broadcaster().submit(envelope.clone());
-    match tokio::time::timeout_at(end, submission).await {
-        Err(_) => Offer::Late,
-        Ok(Err(broken)) => Offer::Failed(broken.to_string()),
-        Ok(Ok(answer)) if answer.status == common::Status::Success as i32 => Offer::Taken,
-        Ok(Ok(answer)) if is_final(answer.status) => {
-            let closed = [common::Status::NotFound, common::Status::Forbidden];
-            let why = refusal(orderer.address(), &answer);
-            if closed.iter().any(|status| *status as i32 == answer.status) {
-                Offer::Closed(why)
-            } else {
-                Offer::Refused(why)
-            }
-        }
-        Ok(Ok(answer)) => Offer::Failed(refusal(orderer.address(), &answer)),
-    }
-}
-
-fn not_ordered(name: &str, tried: Vec<String>, is_final: bool) -> Error {
-    Error::Ordering {
-        transaction_id: name.to_owned(),
-        tried,
-        is_final,
-    }
-}
-
 async fn within<T>(
     limit: Option<Duration>,
     call: Call,
@@ -612,98 +525,6 @@ async fn within<T>(
                 .map_err(|_| Error::Rpc(Box::new(RpcError::deadline(call, id, limit))))?
         }
     }
-}
-
-/// Every endorser must have endorsed.
-fn all_of(results: Vec<Result<Answer, Error>>) -> Result<Vec<Answer>, Error> {
-    let mut answers = Vec::with_capacity(results.len());
-    let mut refusal = None;
-    let mut failure = None;
-    for result in results {
-        match result {
-            // Its ledger has the transaction; others may only be behind.
-            Err(known) if known.retry() == Retry::LookUp => return Err(known),
-            Ok(answer) => answers.push(answer),
-            Err(refused @ Error::Refused { .. }) => refusal = Some(refused),
-            Err(away) => failure = Some(away),
-        }
-    }
-    match (refusal, failure) {
-        (Some(refused), _) => Err(refused_by_one(
-            refused,
-            answers.first().map(|answer| answer.from.as_str()),
-        )),
-        (None, Some(failure)) => Err(failure),
-        (None, None) => Ok(answers),
-    }
-}
-
-/// What the contract refuses, it refuses for good; unless another endorser ran it with success: then they do not see the
-/// same state, as when one of them is behind.
-fn refused_by_one(refused: Error, accepted_by: Option<&str>) -> Error {
-    match (refused, accepted_by) {
-        (
-            Error::Refused {
-                endorser,
-                status,
-                message,
-            },
-            Some(other),
-        ) => Error::Endorsement {
-            endorser,
-            why: format!(
-                "the contract refuses there what it accepts at {other}: chaincode response {status}, {message}"
-            ),
-        },
-        (refused, _) => refused,
-    }
-}
-
-/// Takes an answer with status 200 to 399, a payload and an endorsement (spec 02 §5).
-fn accept(from: &str, answer: protos::ProposalResponse) -> Result<Answer, Error> {
-    let response = answer
-        .response
-        .ok_or_else(|| Error::malformed(from, "the answer holds no response"))?;
-    if !(200..400).contains(&response.status) {
-        // 500 without payload: the contract was not run at all (spec 04 §2.1). Nor is it the contract that refuses where it
-        // was given no state.
-        if (response.status == 500 && answer.payload.is_empty()) || state_is_away(&response.message) {
-            return Err(Error::Endorsement {
-                endorser: from.to_owned(),
-                why: response.message,
-            });
-        }
-        return Err(Error::Refused {
-            endorser: from.to_owned(),
-            status: response.status,
-            message: response.message,
-        });
-    }
-    let endorsement = answer
-        .endorsement
-        .ok_or_else(|| Error::malformed(from, "the answer is not endorsed"))?;
-    Ok(Answer {
-        from: from.to_owned(),
-        payload: answer.payload,
-        endorsement,
-    })
-}
-
-/// The payload that all answers share.
-fn agreed_payload(answers: &[Answer]) -> Result<Bytes, Error> {
-    let Some((first, others)) = answers.split_first() else {
-        return Err(Error::Request("no endorser answered".into()));
-    };
-    for other in others {
-        if other.payload != first.payload {
-            return Err(Error::Mismatch(Box::new(PayloadMismatch {
-                first: first.from.clone(),
-                second: other.from.clone(),
-                differences: payload_differences(&first.payload, &other.payload),
-            })));
-        }
-    }
-    Ok(first.payload.clone())
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //!
 //! Times are milliseconds of any monotonic clock that the caller chooses; ages are unix seconds.
 
+mod ends;
 mod keys;
+mod lanes;
 mod limits;
 mod pick;
 mod remembered;
@@ -15,13 +17,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use self::keys::Keys;
+use self::lanes::Lane;
 use self::remembered::{Finished, Reasons, Remembered, short};
 use self::templates::Templates;
-use super::gaps::DropReason;
-use super::queue::Runs;
 use super::record::FIRST_BATCH;
 use super::request::Template;
-use super::slots::{self, ALONE, Slot, Slots};
+use super::slots::{self, Slot, Slots};
 use crate::identities::IdentityId;
 
 pub(crate) use self::limits::Full;
@@ -127,14 +128,6 @@ pub(crate) struct BatchState {
     pub(crate) in_hand: bool,
     /// That it is taken apart is being written: nothing may say after that that it is open.
     pub(crate) closing: bool,
-}
-
-#[derive(Debug, Default)]
-struct Lane {
-    /// Behind the head.
-    runs: Runs,
-    /// The one request, or those of one batch, that the others wait for.
-    busy: u32,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -331,211 +324,6 @@ impl Engine {
         }
     }
 
-    /// After the files were read: everything that is open waits, in the order in which it came.
-    pub(crate) fn recovered(&mut self) {
-        // Members of batches are first in their sources' lines.
-        let members: Vec<u64> = self.batch_of.keys().copied().collect();
-        for number in members {
-            self.hold_lane(number);
-        }
-        let mut order: Vec<(u64, u64)> = Vec::with_capacity(self.slots.len());
-        order.extend(
-            self.slots
-                .iter()
-                .map(|(number, _)| (self.place_of(number), number)),
-        );
-        order.sort_unstable();
-        for (_, number) in order {
-            let marked = self.slots.marked(number);
-            let Some(slot) = self.slots.get_mut(number) else {
-                continue;
-            };
-            slot.set(slots::DURABLE, true);
-            if slot.has(slots::IN_BATCH) {
-                continue;
-            }
-            if marked {
-                // It may have been sent by itself: in a batch it could count a second time.
-                slot.level = ALONE;
-            }
-            self.enqueue(number);
-        }
-        for batch in self.batches.values_mut() {
-            batch.in_hand = false;
-        }
-        // They were on their way: they wait with the attempts to be repeated, out of which none goes to the backlog.
-        let batches: Vec<(u64, u32)> = self
-            .batches
-            .iter()
-            .map(|(n, batch)| (*n, batch.template))
-            .collect();
-        for (number, template) in batches {
-            let priority = self.template(template).map(|template| template.priority);
-            if let Some(ranks) = self.templates.ranks_of(template) {
-                ranks.push_again(priority.unwrap_or_default(), number);
-            }
-        }
-    }
-
-    /// The number in whose place a request stands: a follower keeps that of the first which it follows.
-    pub(crate) fn place_of(&self, number: u64) -> u64 {
-        self.places.get(&number).copied().unwrap_or(number)
-    }
-
-    /// Others of its source wait for this one from now on.
-    fn hold_lane(&mut self, number: u64) {
-        let Some(slot) = self.slots.get_mut(number) else {
-            return;
-        };
-        let Some(used) = self.templates.get(slot.template) else {
-            return;
-        };
-        if used.template.ordered && !slot.has(slots::HEAD) {
-            slot.set(slots::HEAD, true);
-            self.lanes.entry(used.template.source.clone()).or_default().busy += 1;
-        }
-    }
-
-    /// Puts a durable request in line.
-    fn enqueue(&mut self, number: u64) {
-        let Some(slot) = self.slots.get(number).copied() else {
-            return;
-        };
-        let Some(used) = self.templates.get(slot.template) else {
-            return;
-        };
-        let template = Arc::clone(&used.template);
-        if template.ordered {
-            let lane = self.lanes.entry(template.source.clone()).or_default();
-            if lane.busy > 0 {
-                if self.places.contains_key(&number) {
-                    lane.runs.push_front(number);
-                } else {
-                    lane.runs.push_back(number);
-                }
-                return;
-            }
-            self.hold_lane(number);
-        }
-        if let Some(ranks) = self.templates.ranks_of(slot.template) {
-            ranks.push(template.priority, number);
-        }
-    }
-
-    /// The next of a source that wants order, after one that others waited for is done with.
-    fn lane_goes_on(&mut self, template: &Template) {
-        if !template.ordered {
-            return;
-        }
-        let Some(lane) = self.lanes.get_mut(&template.source) else {
-            return;
-        };
-        lane.busy = lane.busy.saturating_sub(1);
-        if lane.busy > 0 {
-            return;
-        }
-        while let Some(next) = lane.runs.pop_front() {
-            let Some(slot) = self.slots.get_mut(next) else {
-                continue;
-            };
-            slot.set(slots::HEAD, true);
-            let slot = *slot;
-            lane.busy = 1;
-            let priority = self
-                .templates
-                .get(slot.template)
-                .map(|used| used.template.priority)
-                .unwrap_or_default();
-            if let Some(ranks) = self.templates.ranks_of(slot.template) {
-                ranks.push(priority, next);
-            }
-            return;
-        }
-        self.lanes.remove(&template.source);
-    }
-
-    /// The request could not be written: it was never taken.
-    pub(crate) fn withdraw(&mut self, number: u64) {
-        let Some(slot) = self.slots.remove(number) else {
-            return;
-        };
-        self.account_for_end(&slot);
-        if let Some(loser) = self.follows.remove(&number) {
-            self.followed_by.remove(&loser);
-        }
-        self.places.remove(&number);
-        self.templates.release(slot.template);
-    }
-
-    fn account_for_end(&mut self, slot: &Slot) {
-        self.leave_segment(slot.segment, slot.bytes);
-        self.open_bytes -= u64::from(slot.bytes);
-        if let Some(count) = self.by_state.get_mut(slot.state as usize) {
-            *count -= 1;
-        }
-        if let Some(used) = self.templates.get(slot.template) {
-            self.by_priority[used.template.priority as usize] -= 1;
-        }
-    }
-
-    /// Ends an open request.
-    fn close(&mut self, number: u64, state: State, block: u64, reason: &str) -> Option<Arc<Template>> {
-        let slot = self.slots.remove(number)?;
-        self.account_for_end(&slot);
-        let template = self
-            .templates
-            .get(slot.template)
-            .map(|used| Arc::clone(&used.template));
-        if slot.has(slots::HEAD)
-            && let Some(template) = &template
-        {
-            self.lane_goes_on(template);
-        }
-        self.templates.release(slot.template);
-        self.reasons.forget(number);
-        self.places.remove(&number);
-        self.follows_forget(number);
-        let reason = (!reason.is_empty()).then(|| short(reason));
-        self.remember(number, Finished { state, block, reason });
-        template
-    }
-
-    /// Links are kept as long as the follower can be asked for.
-    fn follows_forget(&mut self, number: u64) {
-        if self.limits.remembered == 0
-            && let Some(loser) = self.follows.remove(&number)
-        {
-            self.followed_by.remove(&loser);
-        }
-    }
-
-    fn remember(&mut self, number: u64, finished: Finished) {
-        if let Some(forgotten) = self.remembered.add(number, finished) {
-            self.followed_by.remove(&forgotten);
-            self.follows.remove(&forgotten);
-        }
-        // Keys of what is forgotten go in one sweep, when they are half of all.
-        if self.keys.len() > 2 * (self.slots.len() + self.remembered.len()) + 1024 {
-            let (slots, remembered) = (&self.slots, &self.remembered);
-            self.keys.retain(self.next_number, |number| {
-                slots.get(number).is_some() || remembered.get(number).is_some()
-            });
-        }
-    }
-
-    /// The fate of a request of which only the end is on disk.
-    pub(crate) fn remember_end(&mut self, number: u64, state: State, block: u64, reason: &str) {
-        self.given(number + 1);
-        if self.slots.get(number).is_some() {
-            self.close(number, state, block, reason);
-            return;
-        }
-        if self.remembered.get(number).is_none() {
-            let reason = (!reason.is_empty()).then(|| short(reason));
-            self.remember(number, Finished { state, block, reason });
-        }
-    }
-
     fn set_state(&mut self, number: u64, state: State) {
         let Some(slot) = self.slots.get_mut(number) else {
             return;
@@ -585,42 +373,6 @@ impl Engine {
             let from = &mut self.drop_from[used.template.priority as usize];
             *from = (*from).min(number);
         }
-    }
-
-    /// Ends a request whose fate is known.
-    pub(crate) fn settle(&mut self, number: u64, committed: bool, block: u64, reason: &str) {
-        let state = if committed {
-            State::Committed
-        } else {
-            State::Refused
-        };
-        if self.close(number, state, block, reason).is_some() {
-            if committed {
-                self.totals.committed += 1;
-            } else {
-                self.totals.refused += 1;
-            }
-        }
-    }
-
-    /// Ends a batch, and with it its members. Gives how many there were.
-    pub(crate) fn settle_batch(&mut self, number: u64, block: u64) -> usize {
-        let Some(batch) = self.batches.remove(&number) else {
-            return 0;
-        };
-        for member in &batch.members {
-            self.batch_of.remove(member);
-            self.settle(*member, true, block, "");
-        }
-        batch.members.len()
-    }
-
-    /// Gives a request up. None if it is not open.
-    pub(crate) fn drop_entry(&mut self, number: u64, reason: DropReason) -> Option<(Arc<Template>, u32)> {
-        let accepted_s = self.slots.get(number)?.accepted_s;
-        let template = self.close(number, State::Dropped, 0, reason.name())?;
-        self.totals.count_drop(reason);
-        Some((template, accepted_s))
     }
 
     /// Whether a request that was staged once is on disk, or was until its end.

@@ -1,6 +1,7 @@
 //! The state machine by itself.
 
 use super::*;
+use crate::buffer::gaps::DropReason;
 use crate::buffer::request::{Priority, TransactionRequest};
 
 fn limits(max_entries: usize, when_full: WhenFull) -> BufferLimits {
