@@ -123,8 +123,11 @@ pub(crate) fn plain_key(ns: &str, collection: &str, key_hash: &[u8]) -> Vec<u8> 
     name
 }
 
+/// What the names of all expiry entries begin with.
+pub(crate) const EXPIRY: &[u8] = b"e";
+
 pub(crate) fn expiry_prefix(block: u64) -> Vec<u8> {
-    join(b'e', &[&block.to_be_bytes()])
+    [EXPIRY, &block.to_be_bytes()].concat()
 }
 
 pub(crate) fn expiry_key(block: u64, ns: &str, collection: &str, key_hash: &[u8]) -> Vec<u8> {

@@ -8,11 +8,13 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::encoding::{decode_varint, encode_varint};
+use rocksdb::Direction;
 use selvedge_proto::common;
 use selvedge_proto::protos::TxValidationCode;
 use tokio::sync::watch;
@@ -75,6 +77,8 @@ pub struct Ledger {
     db: Arc<Db>,
     private: PrivateStore,
     block_to_live: BlockToLive,
+    /// Whether anything in the state goes at some block.
+    expiring: AtomicBool,
     /// The commit hash of the last block; held while a block is committed.
     tip: Mutex<Bytes>,
     height: watch::Sender<u64>,
@@ -157,6 +161,7 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let db = Arc::new(Db::open(&dir.join("state"), options)?);
         let private = PrivateStore::open(dir.join("private"), options)?;
+        let expiring = db.scan_prefix(keys::EXPIRY, Direction::Forward).next().is_some();
         let ledger = Self {
             dir: dir.to_owned(),
             channel_id,
@@ -164,6 +169,7 @@ impl Ledger {
             db,
             private,
             block_to_live: BlockToLive::default(),
+            expiring: AtomicBool::new(expiring),
             tip: Mutex::new(Bytes::new()),
             height: watch::Sender::new(0),
             latest: Mutex::default(),

@@ -12,13 +12,13 @@ use selvedge_proto::{common, go_compat, rwset};
 use tokio::sync::broadcast;
 
 use crate::committed::{CommittedBlock, CommittedTx};
-use crate::definition::{ChaincodeDefinition, DefinitionError, read_definition};
+use crate::definition::{ChaincodeDefinition, DefinitionError, LIFECYCLE, read_definition};
 use crate::endorsements::OwnEndorsements;
 use crate::metrics::LedgerMetrics;
 use crate::private_writes;
 use crate::refusals::{Refusal, RefusalLog};
 use crate::transient::{TransientError, TransientStore};
-use crate::validation::{self, Policies, PreparedBlock, ProcessError, ValidatorPool};
+use crate::validation::{self, KnownDefinitions, Policies, PreparedBlock, ProcessError, ValidatorPool};
 
 /// Blocks that a listener may fall behind before it has to read from disk.
 const LISTENER_BACKLOG: usize = 256;
@@ -63,10 +63,10 @@ pub struct PeerChannel {
     id: String,
     ledger: Ledger,
     policies: ArcSwap<Policies>,
-    /// Blocks are committed one after the other.
-    committing: Mutex<()>,
+    /// Blocks are committed one after the other, judged by the definitions that the last one was, where they still hold.
+    committing: Mutex<KnownDefinitions>,
     commits: broadcast::Sender<Arc<CommittedBlock>>,
-    own: OwnEndorsements,
+    own: Arc<OwnEndorsements>,
     refusals: RefusalLog,
     transient: TransientStore,
     /// Why blocks cannot be committed at the moment.
@@ -117,9 +117,9 @@ impl PeerChannel {
             id: bundle.channel_id().to_owned(),
             ledger,
             policies: ArcSwap::from_pointee(Policies::new(Arc::new(bundle))),
-            committing: Mutex::new(()),
+            committing: Mutex::default(),
             commits: broadcast::Sender::new(LISTENER_BACKLOG),
-            own: OwnEndorsements::default(),
+            own: Arc::default(),
             refusals: RefusalLog::default(),
             transient,
             trouble: Mutex::default(),
@@ -138,11 +138,10 @@ impl PeerChannel {
         self.validators.get_or_init(|| pool);
     }
 
-    fn on_validators<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match self.validators.get() {
-            Some(pool) => pool.run(work),
-            None => work(),
-        }
+    fn validators(&self) -> &ValidatorPool {
+        self.validators
+            .get()
+            .unwrap_or_else(|| ValidatorPool::all_cores())
     }
 
     /// Notes that blocks cannot be committed; the next commit ends it.
@@ -228,8 +227,7 @@ impl PeerChannel {
     /// # Errors
     /// The block has no header or no data.
     pub fn prepare(&self, block: common::Block) -> Result<PreparedBlock, ProcessError> {
-        let bundle = self.bundle();
-        self.on_validators(|| validation::prepare(block, bundle, &self.own))
+        validation::prepare(block, self.bundle(), &self.own, self.validators())
     }
 
     /// Judges and commits the next block. Blocks the thread until it is durable.
@@ -237,7 +235,9 @@ impl PeerChannel {
     /// # Errors
     /// It is not the next block, it cannot be judged, or the disk fails; nothing is committed then.
     pub fn commit(&self, mut prepared: PreparedBlock) -> Result<Arc<CommittedBlock>, ProcessError> {
-        let guard = self.committing.lock();
+        let mut committing = self.committing.lock();
+        // They are put back when all has gone well.
+        let mut definitions = std::mem::take(&mut *committing);
         let started = Instant::now();
         let expected = self.ledger.height();
         if prepared.number != expected {
@@ -248,8 +248,15 @@ impl PeerChannel {
             });
         }
         let policies = self.policies.load_full();
-        self.on_validators(|| prepared.refresh(policies.bundle(), &self.own));
-        let judgement = validation::judge(&prepared, &policies, &self.ledger.state(), &self.ledger)?;
+        prepared.refresh(policies.bundle(), &self.own, self.validators());
+        let judgement = validation::judge(
+            &prepared,
+            &policies,
+            &self.ledger.state(),
+            &self.ledger,
+            &mut definitions,
+        )?;
+        let defines = judgement.updates.namespaces().contains_key(LIFECYCLE);
         let private = private_writes::collect(&prepared, &judgement.codes, &self.transient);
         let mut block = prepared.block.clone();
         self.ledger
@@ -262,6 +269,9 @@ impl PeerChannel {
             .collect();
         self.ledger
             .commit_looked_up(block.clone(), judgement.updates, private, &looked_up)?;
+        if !defines {
+            *committing = definitions;
+        }
         if let Some(bundle) = judgement.bundle {
             self.policies.store(Arc::new(Policies::new(bundle)));
         }
@@ -301,7 +311,7 @@ impl PeerChannel {
         }
         // Nobody listening is no error.
         let _ = self.commits.send(Arc::clone(&committed));
-        drop(guard);
+        drop(committing);
         Ok(committed)
     }
 

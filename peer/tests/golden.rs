@@ -249,7 +249,6 @@ fn one_thread_and_many_give_the_same_verdicts() {
         let work = tempfile::tempdir().unwrap();
         let channel = PeerChannel::create(work.path(), blocks[0].clone()).unwrap();
         let pool = ValidatorPool::new(NonZeroUsize::new(threads).unwrap()).unwrap();
-        assert_eq!(pool.size(), threads);
         channel.validate_on(pool);
         for (block, wanted) in blocks[1..].iter().zip(&expected_blocks()[1..]) {
             let committed = channel.process_block(block.clone()).unwrap();

@@ -28,7 +28,7 @@ pub struct Options {
     /// The other contracts of the platform (`certify`, `process`, `ideas`, `reputation`) are deployed, too, and the first
     /// organisation has a second peer, so that there can be a majority of peers.
     pub platform: bool,
-    /// The `probe` contract (see [`crate::probe`]) is deployed.
+    /// The `probe` contract (see [`crate::probe`]) is deployed on every channel.
     pub probe: bool,
     /// Channels besides the usual one, each with the names of its organisations (`Org1`, `Org2`).
     pub more_channels: Vec<(String, Vec<String>)>,
@@ -114,9 +114,16 @@ fn network_file(options: &Options, dir: &Path) -> Value {
     if options.probe {
         let wasm = dir.join("probe.wasm");
         std::fs::write(&wasm, probe::module()).expect("the probe's module is written");
-        chaincodes.push(json!({
-            "name": "probe", "channel": CHANNEL, "wasm": wasm, "policy": "OR('Org1MSP.peer','Org2MSP.peer')",
-        }));
+        let both = vec!["Org1".to_owned(), "Org2".to_owned()];
+        let more = options
+            .more_channels
+            .iter()
+            .map(|(name, orgs)| (name.as_str(), orgs));
+        for (channel, orgs) in std::iter::once((CHANNEL, &both)).chain(more) {
+            let peers: Vec<String> = orgs.iter().map(|org| format!("'{org}MSP.peer'")).collect();
+            let policy = format!("OR({})", peers.join(","));
+            chaincodes.push(json!({ "name": "probe", "channel": channel, "wasm": wasm, "policy": policy }));
+        }
     }
     let mut channels = vec![json!({
         "name": CHANNEL,

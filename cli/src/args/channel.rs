@@ -19,7 +19,7 @@ pub(crate) struct ChannelArg {
 /// Who reads.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ReaderArg {
-    /// Identity, for example `Admin@org1.example.com`; the first administrator in the network's folder if absent.
+    /// Identity, for example `Admin@org1.example.com`; if absent, the first administrator in the network's folder who may read it.
     #[arg(long = "as", value_name = "USER@DOMAIN")]
     pub(crate) identity: Option<String>,
 }

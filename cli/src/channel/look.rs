@@ -7,7 +7,7 @@ use selvedge_sdk::participation::{ChannelStatus, OrdererAdmin};
 use selvedge_sdk::{PeerClient, Seek};
 
 use super::render;
-use super::source::{self, Current, encoded, number, reader};
+use super::source::{self, Current, encoded, number};
 use crate::args::{ConfigArgs, FetchArgs, ListArgs, LookArgs};
 use crate::error::{CliError, During, with_causes};
 use crate::network::chain_height;
@@ -93,18 +93,25 @@ fn reason(error: &CliError) -> String {
 /// `channel list`
 pub(super) async fn list(args: &ListArgs) -> Result<(), CliError> {
     let session = Session::open(&args.network.network)?;
-    let reads_as = reader(&session, args.reader.identity.as_deref())?;
+    let reads_as = args.reader.identity.as_deref();
     let nodes = Nodes::ask(&session).await;
     for (channel, copies) in &nodes.channels {
-        match Current::fetch(&session, &reads_as, channel).await {
-            Ok(current) => println!(
+        match Current::fetch_by_any(&session, reads_as, channel).await {
+            Ok((_, current)) => println!(
                 "{channel}: {} on {} nodes; configuration {} (block {})",
                 members(&current),
                 copies.len(),
                 current.bundle.sequence(),
                 current.block_number()
             ),
-            Err(_) => println!("{channel}: on {} nodes; {reads_as} may not read it", copies.len()),
+            Err(_) => println!(
+                "{channel}: on {} nodes; {}",
+                copies.len(),
+                match reads_as {
+                    Some(name) => format!("{name} may not read it"),
+                    None => "no administrator whose key is here may read it".to_owned(),
+                }
+            ),
         }
     }
     if nodes.channels.is_empty() {
@@ -129,8 +136,8 @@ fn members(current: &Current) -> String {
 pub(super) async fn info(args: &LookArgs) -> Result<(), CliError> {
     let session = Session::open(&args.channel.network.network)?;
     let channel = &args.channel.channel;
-    let reads_as = reader(&session, args.reader.identity.as_deref())?;
-    let current = Current::fetch(&session, &reads_as, channel).await?;
+    let named = args.reader.identity.as_deref();
+    let (_, current) = Current::fetch_by_any(&session, named, channel).await?;
     println!("channel        {channel}");
     println!(
         "configuration  {} (block {})",
@@ -182,10 +189,11 @@ pub(super) async fn info(args: &LookArgs) -> Result<(), CliError> {
 pub(super) async fn fetch(args: &FetchArgs) -> Result<(), CliError> {
     let session = Session::open(&args.channel.network.network)?;
     let channel = &args.channel.channel;
-    let reads_as = reader(&session, args.reader.identity.as_deref())?;
+    let named = args.reader.identity.as_deref();
+    let (reads_as, current) = Current::fetch_by_any(&session, named, channel).await?;
     let identity = session.identity(&reads_as)?;
     let block = match args.block.as_str() {
-        "config" => Current::fetch(&session, &reads_as, channel).await?.block,
+        "config" => current.block,
         "newest" => source::block(&session, &identity, channel, Seek::newest()).await?,
         "oldest" => source::block(&session, &identity, channel, Seek::one(0)).await?,
         text => {
@@ -218,8 +226,8 @@ pub(super) async fn fetch(args: &FetchArgs) -> Result<(), CliError> {
 pub(super) async fn config(args: &ConfigArgs) -> Result<(), CliError> {
     let session = Session::open(&args.channel.network.network)?;
     let channel = &args.channel.channel;
-    let reads_as = reader(&session, args.reader.identity.as_deref())?;
-    let current = Current::fetch(&session, &reads_as, channel).await?;
+    let named = args.reader.identity.as_deref();
+    let (_, current) = Current::fetch_by_any(&session, named, channel).await?;
     let mut tree = serde_json::Map::new();
     tree.insert("channel".to_owned(), channel.as_str().into());
     tree.insert("sequence".to_owned(), current.bundle.sequence().into());

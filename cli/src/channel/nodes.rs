@@ -6,7 +6,7 @@ use selvedge_channel::check_channel_id;
 use selvedge_sdk::participation::OrdererAdmin;
 use selvedge_sdk::{PeerClient, Seek};
 
-use super::source::{self, Current, encoded, reader};
+use super::source::{self, Current, encoded};
 use crate::args::{CreateArgs, NodeArgs};
 use crate::error::{CliError, During};
 use crate::network::config::{BatchConfig, ChannelConfig};
@@ -126,8 +126,7 @@ pub(super) async fn join(args: &NodeArgs) -> Result<(), CliError> {
         return show_join(&session, args).await;
     }
     if let Ok(orderer) = session.orderer(&args.node) {
-        let reads_as = reader(&session, None)?;
-        let current = Current::fetch(&session, &reads_as, channel).await?;
+        let (_, current) = Current::fetch_by_any(&session, None, channel).await?;
         return join_orderer(&session, orderer, channel, &encoded(&current.block)).await;
     }
     let peer = node_peer(&session, &args.node)?;
@@ -142,7 +141,7 @@ pub(super) async fn join(args: &NodeArgs) -> Result<(), CliError> {
 async fn show_join(session: &Session, args: &NodeArgs) -> Result<(), CliError> {
     let channel = &args.channel.channel;
     let (host, height) = if let Ok(orderer) = session.orderer(&args.node) {
-        let current = Current::fetch(session, &reader(session, None)?, channel).await?;
+        let (_, current) = Current::fetch_by_any(session, None, channel).await?;
         (orderer.host(), source::number(&current.block) + 1)
     } else {
         let peer = node_peer(session, &args.node)?;
@@ -234,11 +233,8 @@ async fn join_peer(
 
 /// A consenter that has left still counts for the majority until the configuration says otherwise.
 async fn still_counted(session: &Session, orderer: OrdererRef<'_>, channel: &str) {
-    let Ok(reads_as) = reader(session, None) else {
-        return;
-    };
     // A channel that can no longer be read has no other orderer here to ask.
-    let Ok(current) = Current::fetch(session, &reads_as, channel).await else {
+    let Ok((_, current)) = Current::fetch_by_any(session, None, channel).await else {
         return;
     };
     let address = orderer.address();

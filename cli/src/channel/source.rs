@@ -134,7 +134,7 @@ async fn from_any_orderer<T>(
 }
 
 /// The identity that reads unless another is named: the first administrator whose key is in the network's folder.
-pub(crate) fn reader(session: &Session, named: Option<&str>) -> Result<String, CliError> {
+fn reader(session: &Session, named: Option<&str>) -> Result<String, CliError> {
     match named {
         Some(name) => Ok(name.to_owned()),
         None => session.administrators().into_iter().next().ok_or_else(|| {

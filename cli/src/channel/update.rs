@@ -11,7 +11,7 @@ use selvedge_msp::Certificate;
 use selvedge_proto::common;
 use selvedge_sdk::{ClientIdentity, OrdererClient};
 
-use super::source::{Current, reader};
+use super::source::Current;
 use crate::args::{SignArgs, SubmitArgs, UpdateArgs};
 use crate::error::{CliError, During, with_causes};
 use crate::session::Session;
@@ -423,7 +423,8 @@ fn is_of(signature: &common::ConfigSignature, identity: &ClientIdentity) -> bool
 pub(super) async fn submit_file(args: &SubmitArgs) -> Result<(), CliError> {
     let session = Session::open(&args.network.network)?;
     let (_, travelling) = read_file(&args.file)?;
-    let submits_as = reader(&session, args.identity.as_deref())?;
+    let named = args.identity.as_deref();
+    let (submits_as, _) = Current::fetch_by_any(&session, named, &travelling.channel).await?;
     let current = show(&session, &submits_as, &travelling).await?;
     let envelope = update::envelope(
         &travelling.channel,

@@ -13,7 +13,7 @@ use selvedge_msp::MspManager;
 use selvedge_sdk::lifecycle::{self, CommittedDefinition};
 use selvedge_sdk::{ChannelInfo, Deadlines, DirectClient, DirectConfig, PeerAddress, PeerClient};
 
-use crate::channel::source::{Current, reader};
+use crate::channel::source::Current;
 use crate::error::{CliError, During};
 use crate::network::chain_height;
 use crate::session::{PeerRef, Session};
@@ -35,10 +35,9 @@ struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Reads who is on the channel, as `identity`.
+    /// Reads who is on the channel, as `identity` or as any administrator who may.
     async fn of(session: &'a Session, channel: &'a str, identity: Option<&str>) -> Result<Self, CliError> {
-        let reads_as = reader(session, identity)?;
-        let current = Current::fetch(session, &reads_as, channel).await?;
+        let (_, current) = Current::fetch_by_any(session, identity, channel).await?;
         let info = ChannelInfo::from_config(channel, current.bundle.config())
             .during(|| format!("channel {channel}"))?;
         let peers = current.peers(session);

@@ -1,6 +1,7 @@
 //! Committing a block: private data, then the block file, then one batch of everything derived from it.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -244,6 +245,7 @@ impl Ledger {
                         &update.metadata,
                     );
                     if let (Some(at), Some(_)) = (expiry, &update.value) {
+                        self.expiring.store(true, Ordering::Relaxed);
                         let entry = keys::encode_entry(update.version, &[], &[]);
                         batch.put(keys::expiry_key(at, ns, collection, key_hash), entry);
                     }
@@ -364,6 +366,10 @@ impl Ledger {
 
     /// Removes the hashed and plain entries whose time ends with this block, unless they were written again since.
     fn expire(&self, batch: &mut WriteBatch, number: u64, updates: &UpdateBatch) -> Result<(), LedgerError> {
+        // Looking for them is a seek a block; most channels have none.
+        if !self.expiring.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         for found in self
             .db
             .scan_prefix(&keys::expiry_prefix(number), Direction::Forward)

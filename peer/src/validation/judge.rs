@@ -10,7 +10,7 @@ use selvedge_proto::common::ConfigEnvelope;
 use selvedge_proto::go_compat;
 use selvedge_proto::protos::TxValidationCode as Code;
 
-use super::namespaces::{KeyPolicies, NamespaceJudge};
+use super::namespaces::{KeyPolicies, KnownDefinitions, NamespaceJudge};
 use super::open::{Body, Fault, fault};
 use super::policies::Policies;
 use super::{PreparedBlock, PreparedTx, ProcessError};
@@ -39,12 +39,13 @@ pub(crate) trait ChainView {
 }
 
 /// Judges a prepared block. `policies` are those of the configuration it was prepared (or refreshed) under, which is the one
-/// as of the last committed block; `state` is the state after that block.
+/// as of the last committed block; `state` is the state after that block, and `definitions` are of that state.
 pub(crate) fn judge(
     prepared: &PreparedBlock,
     policies: &Policies,
     state: &dyn StateReader,
     chain: &dyn ChainView,
+    definitions: &mut KnownDefinitions,
 ) -> Result<Judgement, ProcessError> {
     let mut bundle: Option<Arc<Bundle>> = None;
     let known = known_ids(prepared, chain)?;
@@ -59,6 +60,7 @@ pub(crate) fn judge(
         policies,
         state,
         KeyPolicies::read(contents, state)?,
+        definitions,
     );
 
     let mut verdicts: Vec<Result<(), Fault>> = Vec::with_capacity(prepared.txs.len());

@@ -19,13 +19,13 @@ mod signatures;
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use selvedge_channel::Bundle;
 use selvedge_ledger::LedgerError;
 use selvedge_ledger::rwset::ParsedRwset;
 use selvedge_proto::common;
 
 pub(crate) use judge::{ChainView, judge};
+pub(crate) use namespaces::KnownDefinitions;
 pub(crate) use open::{OpenTx, open};
 pub(crate) use policies::Policies;
 pub use pool::{ValidatorPool, ValidatorPoolError};
@@ -128,21 +128,30 @@ impl PreparedBlock {
     }
 
     /// Checks the signatures again if the configuration has changed since.
-    pub(crate) fn refresh(&mut self, bundle: &Arc<Bundle>, own: &OwnEndorsements) {
-        if !Arc::ptr_eq(&self.bundle, bundle) {
-            self.txs
-                .par_iter_mut()
-                .for_each(|tx| tx.checked = check(&tx.open, bundle, own));
-            self.bundle = Arc::clone(bundle);
+    pub(crate) fn refresh(
+        &mut self,
+        bundle: &Arc<Bundle>,
+        own: &Arc<OwnEndorsements>,
+        validators: &ValidatorPool,
+    ) {
+        if Arc::ptr_eq(&self.bundle, bundle) {
+            return;
         }
+        let (current, own) = (Arc::clone(bundle), Arc::clone(own));
+        self.txs = validators.map(std::mem::take(&mut self.txs), move |tx| PreparedTx {
+            checked: check(&tx.open, &current, &own),
+            ..tx
+        });
+        self.bundle = Arc::clone(bundle);
     }
 }
 
-/// Opens all transactions of a block and checks their signatures, on all threads of the current pool.
+/// Opens all transactions of a block and checks their signatures, on all threads of a pool.
 pub(crate) fn prepare(
     block: common::Block,
     bundle: Arc<Bundle>,
-    own: &OwnEndorsements,
+    own: &Arc<OwnEndorsements>,
+    validators: &ValidatorPool,
 ) -> Result<PreparedBlock, ProcessError> {
     let bad = |number, why| ProcessError::BadBlock {
         channel: bundle.channel_id().to_owned(),
@@ -155,15 +164,12 @@ pub(crate) fn prepare(
         .ok_or_else(|| bad(0, "it has no header"))?
         .number;
     let data = block.data.as_ref().ok_or_else(|| bad(number, "it has no data"))?;
-    let txs = data
-        .data
-        .par_iter()
-        .map(|data| {
-            let open = open(data);
-            let checked = check(&open, &bundle, own);
-            PreparedTx { open, checked }
-        })
-        .collect();
+    let (current, own) = (Arc::clone(&bundle), Arc::clone(own));
+    let txs = validators.map(data.data.clone(), move |data| {
+        let open = open(&data);
+        let checked = check(&open, &current, &own);
+        PreparedTx { open, checked }
+    });
     Ok(PreparedBlock {
         number,
         block,

@@ -102,13 +102,20 @@ impl<'a> KeyPolicies<'a> {
     }
 }
 
+/// Definitions that transactions can be judged by, as they stand in one state; they hold until a block writes to the lifecycle's
+/// namespace.
+#[derive(Debug, Default)]
+pub(crate) struct KnownDefinitions(HashMap<String, Arc<ChaincodeDefinition>>);
+
 /// The namespace judge of one block; transactions must be given in order.
 pub(crate) struct NamespaceJudge<'a> {
     number: u64,
     policies: &'a Policies,
     state: &'a dyn StateReader,
     key_policies: KeyPolicies<'a>,
-    definitions: HashMap<String, Result<Arc<ChaincodeDefinition>, Fault>>,
+    known: &'a mut KnownDefinitions,
+    /// Names that cannot be judged, and why.
+    unusable: HashMap<String, Fault>,
     /// Keys whose metadata an earlier transaction of this block writes, and which one.
     changed: HashMap<KeyRef<'a>, usize>,
 }
@@ -119,13 +126,15 @@ impl<'a> NamespaceJudge<'a> {
         policies: &'a Policies,
         state: &'a dyn StateReader,
         key_policies: KeyPolicies<'a>,
+        known: &'a mut KnownDefinitions,
     ) -> Self {
         Self {
             number,
             policies,
             state,
             key_policies,
-            definitions: HashMap::new(),
+            known,
+            unusable: HashMap::new(),
             changed: HashMap::new(),
         }
     }
@@ -184,11 +193,14 @@ impl<'a> NamespaceJudge<'a> {
 
     /// The definition of a chaincode as of the last committed block; code 25 where there is none that can be used.
     fn definition(&mut self, name: &str) -> Result<Result<Arc<ChaincodeDefinition>, Fault>, ProcessError> {
-        if let Some(known) = self.definitions.get(name) {
-            return Ok(known.clone());
+        if let Some(known) = self.known.0.get(name) {
+            return Ok(Ok(Arc::clone(known)));
         }
-        let invalid = |why: String| Err(fault(Code::InvalidChaincode, why));
-        let found = match read_definition(self.state, name) {
+        if let Some(fault) = self.unusable.get(name) {
+            return Ok(Err(fault.clone()));
+        }
+        let invalid = |why: String| fault(Code::InvalidChaincode, why);
+        let unusable = match read_definition(self.state, name) {
             Ok(None) => invalid(format!(
                 "no chaincode {:?} is defined on this channel",
                 bounded(name)
@@ -203,13 +215,17 @@ impl<'a> NamespaceJudge<'a> {
                     plugin: d.validation_plugin,
                 });
             }
-            Ok(Some(definition)) => Ok(Arc::new(definition)),
+            Ok(Some(definition)) => {
+                let definition = Arc::new(definition);
+                self.known.0.insert(name.to_owned(), Arc::clone(&definition));
+                return Ok(Ok(definition));
+            }
             // A Fabric peer stops here; a verdict lets a new definition mend it.
             Err(error @ DefinitionError::Damaged { .. }) => invalid(error.to_string()),
             Err(DefinitionError::Ledger { source, .. }) => return Err(source.into()),
         };
-        self.definitions.insert(name.to_owned(), found.clone());
-        Ok(found)
+        self.unusable.insert(name.to_owned(), unusable.clone());
+        Ok(Err(unusable))
     }
 }
 
