@@ -81,7 +81,7 @@ pub struct PeerConfig {
     /// Limits of contracts.
     #[serde(default)]
     pub chaincode: ChaincodeConfig,
-    /// Threads that validate transactions, for all channels together; absent: one for each core.
+    /// On how many threads a block is validated, all but one of them shared by all channels; absent: one for each core.
     #[serde(default)]
     pub validator_pool_size: Option<NonZeroUsize>,
     /// Where to dial instead of a `host:port` that the channel configuration names; the certificate is still checked for
