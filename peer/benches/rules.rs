@@ -25,7 +25,7 @@ use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Bencher, Criterion, criterion_group, criterion_main};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{Signature, VerifyingKey};
 use p256::pkcs8::DecodePublicKey;
@@ -138,6 +138,14 @@ fn curve(c: &mut Criterion) {
     group.finish();
 }
 
+fn prepare(b: &mut Bencher<'_>, chain: &Chain, block: &common::Block) {
+    b.iter_batched(
+        || block.clone(),
+        |block| chain.channel.prepare(block).unwrap(),
+        BatchSize::LargeInput,
+    );
+}
+
 /// The signatures of a block are checked on all cores.
 fn cores(c: &mut Criterion) {
     let mut group = c.benchmark_group("check the signatures of a block of 500 on all cores");
@@ -149,13 +157,7 @@ fn cores(c: &mut Criterion) {
             chain.channel.validate_on(ValidatorPool::new(one).unwrap());
         }
         let block = chain.next_block(envelopes(&chain, 1, 0, BLOCK));
-        group.bench_function(name, |b| {
-            b.iter_batched(
-                || block.clone(),
-                |block| chain.channel.prepare(block).unwrap(),
-                BatchSize::LargeInput,
-            );
-        });
+        group.bench_function(name, |b| prepare(b, &chain, &block));
     }
     group.finish();
 }
@@ -183,13 +185,7 @@ fn own_endorsements(c: &mut Criterion) {
             })
             .collect();
         let block = chain.next_block(envelopes);
-        group.bench_function(name, |b| {
-            b.iter_batched(
-                || block.clone(),
-                |block| chain.channel.prepare(block).unwrap(),
-                BatchSize::LargeInput,
-            );
-        });
+        group.bench_function(name, |b| prepare(b, &chain, &block));
     }
     group.finish();
 }

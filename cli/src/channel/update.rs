@@ -351,8 +351,7 @@ fn read_file(path: &Path) -> Result<(common::Envelope, Travelling), CliError> {
 }
 
 /// Shows an update that came as a file against the channel as it is now.
-async fn show(session: &Session, reads_as: &str, travelling: &Travelling) -> Result<Current, CliError> {
-    let current = Current::fetch(session, reads_as, &travelling.channel).await?;
+fn show(current: &Current, travelling: &Travelling) -> Result<(), CliError> {
     let old = current.bundle.config();
     let new = update::apply(old, &travelling.update).map_err(|e| {
         CliError::said(format!(
@@ -363,7 +362,7 @@ async fn show(session: &Session, reads_as: &str, travelling: &Travelling) -> Res
     })?;
     show_difference(&travelling.channel, old, &new);
     println!("signed so far by {}", signed_by(&travelling.message));
-    Ok(current)
+    Ok(())
 }
 
 fn signed_by(message: &common::ConfigUpdateEnvelope) -> String {
@@ -395,7 +394,8 @@ pub(super) async fn sign(args: &SignArgs) -> Result<(), CliError> {
     let session = Session::open(&args.network.network)?;
     let identity = session.identity(&args.identity)?;
     let (envelope, travelling) = read_file(&args.file)?;
-    let current = show(&session, &args.identity, &travelling).await?;
+    let current = Current::fetch(&session, &args.identity, &travelling.channel).await?;
+    show(&current, &travelling)?;
     if travelling.message.signatures.iter().any(|s| is_of(s, &identity)) {
         println!("{} has signed it before", args.identity);
         return Ok(());
@@ -424,8 +424,8 @@ pub(super) async fn submit_file(args: &SubmitArgs) -> Result<(), CliError> {
     let session = Session::open(&args.network.network)?;
     let (_, travelling) = read_file(&args.file)?;
     let named = args.identity.as_deref();
-    let (submits_as, _) = Current::fetch_by_any(&session, named, &travelling.channel).await?;
-    let current = show(&session, &submits_as, &travelling).await?;
+    let (submits_as, current) = Current::fetch_by_any(&session, named, &travelling.channel).await?;
+    show(&current, &travelling)?;
     let envelope = update::envelope(
         &travelling.channel,
         travelling.message.config_update.clone(),

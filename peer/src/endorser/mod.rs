@@ -173,7 +173,10 @@ impl Endorser {
             metrics.invalid.count(&[]);
             return EndorseOutcome::Filtered(why);
         }
-        match self.process_filtered(purpose, unpacked, started) {
+        let processed = unpacked
+            .inspect_err(|_| metrics.invalid.count(&[]))
+            .and_then(|proposal| self.process_filtered(purpose, &proposal, started));
+        match processed {
             Ok(response) => EndorseOutcome::Answered(Box::new(response)),
             Err(why) => EndorseOutcome::Refused(why),
         }
@@ -182,7 +185,7 @@ impl Endorser {
     fn process_filtered(
         &self,
         purpose: Purpose,
-        proposal: Result<Unpacked, String>,
+        proposal: &Unpacked,
         started: Instant,
     ) -> Result<protos::ProposalResponse, String> {
         let context = &self.inner.context;
@@ -191,15 +194,14 @@ impl Endorser {
             metrics.invalid.count(&[]);
             why
         };
-        let proposal = proposal.map_err(invalid)?;
-        checks::validate(&proposal).map_err(invalid)?;
-        let signed = checks::signed_data(&proposal);
+        checks::validate(proposal).map_err(invalid)?;
+        let signed = checks::signed_data(proposal);
         let denied = |why: String| invalid(format!("error validating proposal: {why}"));
         let id = &proposal.channel_header.channel_id;
         if id.is_empty() {
             let creator = authenticate(&context.local_msp(), &signed)
                 .map_err(|why| denied(format!("access denied: channel [] {why}")))?;
-            let answer = self.execute(purpose, &proposal, creator, None);
+            let answer = self.execute(purpose, proposal, creator, None);
             self.count(id, &proposal.chaincode, &answer, started);
             return Ok(answer);
         }
@@ -215,10 +217,10 @@ impl Endorser {
             };
         };
         let place = [id.as_str(), self.label(id, &proposal.chaincode)];
-        checks::is_new(&proposal, &channel).inspect_err(|_| metrics.duplicates.count(&place))?;
-        checks::may_propose(&proposal, &bundle, &creator)
+        checks::is_new(proposal, &channel).inspect_err(|_| metrics.duplicates.count(&place))?;
+        checks::may_propose(proposal, &bundle, &creator)
             .inspect_err(|_| metrics.not_allowed.count(&place))?;
-        let answer = self.execute(purpose, &proposal, creator, Some((channel, bundle)));
+        let answer = self.execute(purpose, proposal, creator, Some((channel, bundle)));
         self.count(id, &proposal.chaincode, &answer, started);
         Ok(answer)
     }

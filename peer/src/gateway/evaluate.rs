@@ -185,7 +185,7 @@ struct Asked {
 
 impl Asked {
     fn nobody(&self) -> bool {
-        self.last.is_none()
+        self.details.is_empty()
     }
 }
 

@@ -159,7 +159,7 @@ impl Peers {
     /// Whether the organisation of the peer that this gateway is part of is a member of the channel.
     pub(crate) fn is_local_on(&self, bundle: &Bundle) -> bool {
         let application = bundle.application();
-        application.is_some_and(|a| a.msp_ids().contains(&self.local.msp_id.as_str()))
+        application.is_some_and(|a| a.orgs.values().any(|org| org.msp_id == self.local.msp_id))
     }
 
     /// As [`Self::of_channel`], without the peer that this gateway is part of.
